@@ -1,0 +1,1 @@
+"""The application: a configuration becomes a Beam job and runs."""

@@ -1,0 +1,48 @@
+"""What is installed; tool settings and the build system are in pyproject.toml."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+setup(
+    name="attribeam",
+    version="0.1.0",
+    description="Explain whole datasets: integrated gradients as an Apache Beam job, with the proof of quality in every row.",
+    long_description=pathlib.Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["pipeline", "pipeline.*", "transforms", "transforms.*"]),
+    package_data={"pipeline": ["py.typed"], "transforms": ["py.typed"]},
+    install_requires=[
+        "apache-beam>=2.77",
+        "tensorflow>=2.16",
+        "numpy>=1.26",
+        "pyarrow>=16",
+        "keras>=3.12.1",
+        "obstore>=0.8",
+        "fsspec",
+        "google-crc32c>=1.5",
+        "pydantic>=2.7",
+        "pyyaml>=6",
+        "typer>=0.12",
+        "rich>=13",
+    ],
+    extras_require={
+        "demo": ["mlxtend>=0.23", "matplotlib>=3.8"],
+        "test": [
+            "duckdb",
+            "hypothesis>=6.100",
+            "mlxtend>=0.23",
+            "matplotlib>=3.8",
+            "mypy>=1.15",
+            "pandas",
+            "pytest>=8",
+            "pytest-timeout",
+            "ruff>=0.12",
+            "types-PyYAML",
+        ],
+        "tfio": ["tensorflow-io==0.37.1", "tensorflow<2.17"],
+    },
+    entry_points={"console_scripts": ["attribeam=pipeline.main:main"]},
+)

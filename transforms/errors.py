@@ -1,0 +1,58 @@
+"""Errors that name the thing, the value, the expectation and the remedy, each with a stable code.
+
+Every code is described in docs/errors.md; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+MAX_MESSAGE_CHARACTERS = 500
+MAX_PAYLOAD_BYTES = 32
+
+
+def quoted(value: object) -> str:
+    """A value from a stranger, shown safely: `repr`, cut at 32 bytes."""
+    text = repr(value)
+    return text if len(text) <= MAX_PAYLOAD_BYTES else text[: MAX_PAYLOAD_BYTES - 1] + "…"
+
+
+def _cut(message: str, limit: int) -> str:
+    return message if len(message) <= limit else message[: limit - 1] + "…"
+
+
+class AttribeamError(Exception):
+    """The run cannot go on. `str()` is one line, `E_CODE: message`, of at most 500 characters."""
+
+    exit_code = 1
+
+    def __init__(self, code: str, message: str) -> None:
+        self.code = code
+        self.message = _cut(" ".join(message.split()), MAX_MESSAGE_CHARACTERS - len(code) - 2)
+        super().__init__(code, self.message)
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+class UsageError(AttribeamError):
+    """The configuration, the model or the dataset is not what was asked for: nothing has been computed yet."""
+
+    exit_code = 2
+
+
+class QuarantineError(AttribeamError):
+    """The run is finished, but more rows were refused than the limit allows: there is no `_SUCCESS`."""
+
+    exit_code = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """Why one row was refused: it goes to quarantine with this, and the rest goes on."""
+
+    code: str
+    message: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", _cut(" ".join(self.message.split()), MAX_MESSAGE_CHARACTERS))

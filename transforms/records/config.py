@@ -58,9 +58,14 @@ class InputConfig(Settings):
 
 
 class OutputConfig(Settings):
-    """What is written, and how large a part may become."""
+    """What is written, and how large a part may become.
+
+    Attributes:
+        reduce: per input, the axes of one example over which attributions are summed (never averaged, so that
+            completeness holds); `channels` is the last axis.
+    """
 
     path: str
     dtype: Literal["float32", "float16"] = "float32"
-    reduce: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    reduce: dict[str, tuple[int | Literal["channels"], ...]] = Field(default_factory=dict)
     shard_bytes: int = Field(default=128 * 2**20, ge=1)

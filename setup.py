@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 setup(
     name="attribeam",
     version="0.1.0",
-    description="Explain whole datasets: integrated gradients as an Apache Beam job, with the proof of quality in every row.",
+    description="Explain whole datasets: integrated gradients as an Apache Beam job, with a proof of quality a row.",
     long_description=pathlib.Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

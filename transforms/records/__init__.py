@@ -1,1 +1,1 @@
-"""The formats: Parquet and TFRecord in, attributions out. Knows pyarrow and TensorFlow; nothing of gradients or Beam."""
+"""The formats: Parquet and TFRecord in, attributions out. Knows pyarrow and TensorFlow, no gradients, no Beam."""

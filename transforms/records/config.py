@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import ByteSize, Field, field_validator
 
 from transforms.settings import Settings
 
@@ -68,4 +68,4 @@ class OutputConfig(Settings):
     path: str
     dtype: Literal["float32", "float16"] = "float32"
     reduce: dict[str, tuple[int | Literal["channels"], ...]] = Field(default_factory=dict)
-    shard_bytes: int = Field(default=128 * 2**20, ge=1)
+    shard_bytes: ByteSize = Field(default=ByteSize(128 * 2**20), ge=1)

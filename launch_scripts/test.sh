@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Usage: launch_scripts/test.sh [pytest arguments]
+# Sets up attribeam and runs its tests from the repository's root.
+set -euo pipefail
+
+# shellcheck source-path=SCRIPTDIR source=environment.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
+
+prepare_environment test
+cd -- "$REPOSITORY"
+exec python -m pytest "$@"

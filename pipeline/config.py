@@ -1,0 +1,123 @@
+"""`JobConfig`: one YAML file, validated as a whole before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import yaml
+from pydantic import ByteSize, Field, ValidationError
+
+from transforms.attribution.config import AttributionConfig, ModelConfig
+from transforms.errors import UsageError, quoted
+from transforms.records.config import InputConfig, OutputConfig
+from transforms.settings import Settings
+from transforms.storage.place import is_url
+
+
+class LimitsConfig(Settings):
+    """When the run gives up.
+
+    Attributes:
+        quarantined: share of the rows that may be refused.
+        record_bytes: a TFRecord record that is longer is refused.
+    """
+
+    quarantined: float = Field(default=0.001, ge=0, le=1)
+    record_bytes: ByteSize = Field(default=ByteSize(256 * 2**20), ge=1)
+
+
+class JobConfig(Settings):
+    """What one run computes, from which data, with which model, and where it is written."""
+
+    model: ModelConfig
+    input: InputConfig
+    attribution: AttributionConfig = Field(default_factory=AttributionConfig)
+    output: OutputConfig
+    limits: LimitsConfig = Field(default_factory=LimitsConfig)
+
+
+def load_config(path: pathlib.Path, overrides: Iterable[str] = ()) -> JobConfig:
+    """Read a YAML file; relative paths in it are taken from its own folder.
+
+    Args:
+        overrides: `key.of.a.part=value` each, the value in YAML.
+
+    Raises:
+        UsageError: E_CONFIG_MISSING, E_CONFIG_YAML, E_CONFIG_KEY (with the nearest known key), E_CONFIG_VALUE.
+    """
+    values = _parse(path)
+    for override in overrides:
+        _apply(values, override)
+    return _under(path.parent.resolve(), parse_config(values))
+
+
+def parse_config(values: Mapping[str, Any]) -> JobConfig:
+    """Validate a mapping; raises as `load_config` does."""
+    try:
+        return JobConfig.model_validate(values)
+    except ValidationError as error:
+        raise _explained(error.errors()[0]) from None
+
+
+def _parse(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError("E_CONFIG_MISSING", f"there is no configuration {path}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError, RecursionError) as error:
+        raise UsageError("E_CONFIG_YAML", f"{path} is not YAML: {str(error)[:300]}") from error
+    if not isinstance(values, dict):
+        raise UsageError("E_CONFIG_YAML", f"{path} holds {quoted(values)}; it must hold keys such as model: and input:")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise UsageError("E_CONFIG_KEY", f"--set {override!r} has no value; write KEY=VALUE")
+    *parents, last = key.split(".")
+    for parent in parents:
+        child = values.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise UsageError("E_CONFIG_KEY", f"--set {override!r}: {parent!r} is a value, not a group of keys")
+        values = child
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError("E_CONFIG_VALUE", f"--set {override!r}: {quoted(text)} is not a YAML value") from error
+
+
+def _explained(error: Any) -> UsageError:
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = _known_keys(error["loc"][:-1])
+        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known here are {sorted(known)}"
+        return UsageError("E_CONFIG_KEY", f"unknown key {place!r}; {hint}")
+    message = error["msg"].removeprefix("Value error, ")
+    return UsageError("E_CONFIG_VALUE", f"{place}: {message}; found {quoted(error['input'])}")
+
+
+def _known_keys(parents: tuple[Any, ...]) -> list[str]:
+    model: Any = JobConfig
+    for parent in parents:
+        field = model.model_fields.get(parent)
+        kinds = [field.annotation] if field else []
+        if not kinds or not (isinstance(kinds[0], type) and issubclass(kinds[0], Settings)):
+            return list(InputConfig.model_fields["features"].annotation.__args__[1].model_fields)  # type: ignore[union-attr]
+        model = kinds[0]
+    return list(model.model_fields)
+
+
+def _under(root: pathlib.Path, config: JobConfig) -> JobConfig:
+    def absolute(path: str) -> str:
+        return path if is_url(path) else str(root / path)
+
+    model = config.model.model_copy(update={"path": absolute(config.model.path)})
+    files = [absolute(path) for path in config.input.files]
+    source = config.input.model_copy(update={"files": files})
+    output = config.output.model_copy(update={"path": absolute(config.output.path)})
+    return config.model_copy(update={"model": model, "input": source, "output": output})

@@ -1,0 +1,157 @@
+"""The commands; the only place where flags exist. `attribeam COMMAND --help` tells each one's."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pathlib
+import signal
+import sys
+import tempfile
+import traceback
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from transforms.errors import AttribeamError
+
+INTERRUPTED = 75
+HELP = "Explain whole datasets: integrated gradients as an Apache Beam job, with proof of quality in every row."
+app = typer.Typer(help=HELP, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+
+ConfigPath = Annotated[pathlib.Path, typer.Argument(metavar="CONFIG.yaml", help="The job's configuration.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value: --set attribution.steps=100.")
+]
+RunDirectory = Annotated[str, typer.Argument(metavar="OUT", help="The directory (or URL) of a run.")]
+BeamOptions = Annotated[
+    list[str] | None, typer.Argument(metavar="[-- BEAM OPTIONS]", help="Options for Beam, after `--`.")
+]
+
+
+@app.command()
+def run(config: ConfigPath, beam_options: BeamOptions = None, overrides: Overrides = None) -> None:
+    """Run the job, or resume it: shards that are done are not computed again.
+
+    Example: attribeam run digits.yaml --set attribution.steps=100 -- --direct_num_workers=2
+    """
+    from pipeline.config import load_config
+    from pipeline.launch import run as launch
+
+    outcome = launch(load_config(config, overrides or ()), config.parent.resolve(), beam_options or ())
+    _print_outcome(outcome.root, dict(outcome.manifest), outcome.computed)
+
+
+@app.command()
+def plan(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Show what a run would do, and what is done already, without computing.
+
+    Example: attribeam plan digits.yaml
+    """
+    from pipeline.config import load_config
+    from pipeline.preview import preview
+
+    preview(load_config(config, overrides or ()), config.parent.resolve(), Console())
+
+
+@app.command()
+def inspect(path: Annotated[str, typer.Argument(help="A model, or a dataset: file, directory or glob.")]) -> None:
+    """Show a model's inputs, outputs, layers and risky operations, or a dataset's schema, rows and first values.
+
+    Nothing of the model or the data is executed. Example: attribeam inspect models/digits.keras
+    """
+    from pipeline.inspection import inspect_path
+
+    inspect_path(path, Console())
+
+
+@app.command()
+def status(out: RunDirectory) -> None:
+    """Show how far a run is, from its files alone: on any runner, from any machine.
+
+    Example: attribeam status out/digits
+    """
+    from pipeline.progress import describe
+    from pipeline.status import read_status
+    from transforms.storage.place import open_place
+
+    found = read_status(open_place(out))
+    typer.echo(f"{'finished' if found.finished else 'unfinished'}: rows {describe(found)}")
+
+
+@app.command()
+def verify(
+    out: RunDirectory,
+    deep: Annotated[bool, typer.Option("--deep", help="Also read every value and recompute completeness.")] = False,
+) -> None:
+    """Check every file of a finished run against its manifest.
+
+    Example: attribeam verify out/digits --deep
+    """
+    from transforms.storage.place import open_place
+    from transforms.verify import verify_run
+
+    faults = verify_run(open_place(out), deep)
+    for fault in faults:
+        typer.echo(fault)
+    if faults:
+        raise typer.Exit(1)
+    typer.echo(f"{out} holds" + (", every value of it" if deep else ""))
+
+
+@app.command()
+def demo(
+    directory: Annotated[pathlib.Path, typer.Argument(help="Where everything is put.")] = pathlib.Path("demo"),
+) -> None:
+    """Train a small model on real handwritten digits, explain the held-out thousand from Parquet and from TFRecord.
+
+    Example: attribeam demo /tmp/digits
+    """
+    from pipeline.demo_run import run_demo
+
+    run_demo(directory, Console())
+
+
+def main() -> None:
+    """The console script: run a command, and turn what goes wrong into few lines and an exit code."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.excepthook = _unexpected
+    try:
+        app()
+    except AttribeamError as error:
+        typer.echo(f"error: {error}", err=True)
+        if error.exit_code == 1:
+            typer.echo(f"The traceback is in {_write_log(error)}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; run the same command again to go on where it stopped", err=True)
+        sys.exit(INTERRUPTED)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _unexpected(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    first = f"{kind.__name__}: {error}".splitlines()[0][:300]
+    typer.echo(f"error: {first}\nThis is unexpected. The traceback is in {_write_log(error)}", err=True)
+
+
+def _write_log(error: BaseException) -> str:
+    with tempfile.NamedTemporaryFile("w", prefix="attribeam-", suffix=".log", delete=False, encoding="utf-8") as log:
+        log.write("".join(traceback.format_exception(error)))
+    return log.name
+
+
+def _print_outcome(root: str, manifest: dict[str, object], computed: int) -> None:
+    counts = ", ".join(f"{value:,} {key}" for key, value in dict(manifest["rows_by_status"]).items() if value)  # type: ignore[call-overload]
+    typer.echo(f"{root}: {manifest['rows']:,} rows ({counts}), {manifest['quarantined']:,} quarantined")
+    typer.echo(f"{computed} of {manifest['shards']} shards computed now; `attribeam verify {root}` checks the files")
+
+
+if __name__ == "__main__":
+    main()

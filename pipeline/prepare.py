@@ -1,0 +1,155 @@
+"""All that the launcher can find out before a worker starts: model, columns, shards, one real batch."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline import plan as planning
+from pipeline.config import JobConfig
+from pipeline.plan import InputFile
+from transforms.attribute import AttributionJob, read_examples
+from transforms.attribution import baselines
+from transforms.attribution.explainer import Batch, Explainer
+from transforms.attribution.model import ModelInput
+from transforms.errors import UsageError
+from transforms.records import part
+from transforms.records.decode import Feature, check_column, resolve
+from transforms.records.examples import Layout, carried_type
+from transforms.records.source import RawBatch, Selection, read_rows
+from transforms.shard import Shard
+from transforms.storage.listing import open_file
+
+SAMPLE_ROWS = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A job that can start.
+
+    Attributes:
+        decides: everything that decides the values, by dotted key.
+    """
+
+    job: AttributionJob
+    shards: Sequence[Shard]
+    files: Sequence[InputFile]
+    decides: Mapping[str, Any]
+
+
+def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: Mapping[str, InputFile]) -> Prepared:
+    """Check the configuration against the model and the data, and plan the shards.
+
+    Raises:
+        UsageError: whatever is wrong with the configuration, the model or the dataset as a whole.
+    """
+    files = planning.index_input(config, root, known)
+    layout = _layout(config, explainer)
+    shapes = {feature.name: feature.shape for feature in layout.inputs}
+    check_reduce(config, explainer, shapes)
+    values = sum(
+        int(np.prod(part.reduced_shape(shapes[spec.name], config.output.reduce.get(spec.name, ()))))
+        for spec in explainer.model.explained
+    )
+    rows = sum(file.summary.rows for file in files)
+    shard_rows = planning.rows_per_shard(rows, planning.output_row_bytes(values, config), config.output.shard_bytes)
+    shards = planning.make_shards(files, shard_rows)
+    if not shards:
+        raise UsageError("E_INPUT_NO_ROWS", f"the {len(files)} input files hold no rows; check input.files")
+    layout = _with_carried_types(config, layout, shards[0])
+    decides = planning.deciding_values(config, explainer.model.digest, files)
+    job = AttributionJob(
+        config.output.path,
+        planning.fingerprint(decides),
+        config.model,
+        config.attribution,
+        layout,
+        config.output,
+        config.limits.record_bytes,
+    )
+    _try_one_batch(shards[0], job, explainer)
+    return Prepared(job, shards, files, decides)
+
+
+def _layout(config: JobConfig, explainer: Explainer) -> Layout:
+    source, attribution, model = config.input, config.attribution, explainer.model
+    named = {spec.name: spec for spec in model.inputs}
+    if set(source.features) != set(named):
+        raise UsageError(
+            "E_FEATURE_INPUTS",
+            f"input.features names {sorted(source.features)}, but the model's inputs are {sorted(named)}; name each",
+        )
+    if attribution.target == "label" and source.label is None:
+        raise UsageError("E_TARGET_LABELS", "attribution.target is label, but input.label names no column; name it")
+    by_column = baselines.columns(attribution, model.inputs)
+    return Layout(
+        inputs=tuple(_feature(config, spec) for spec in model.inputs),
+        baselines=tuple(_feature(config, named[name], column) for name, column in by_column.items()),
+        id=source.id,
+        label=source.label,
+        target_is_label=attribution.target == "label",
+    )
+
+
+def _feature(config: JobConfig, spec: ModelInput, column: str | None = None) -> Feature:
+    source = config.input.features[spec.name]
+    if column is not None:
+        source = source.model_copy(update={"column": column})
+    return resolve(spec.name, source, spec.shape, spec.dtype.name)
+
+
+def check_reduce(config: JobConfig, explainer: Explainer, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse to reduce what is not there.
+
+    Raises:
+        UsageError: E_REDUCE.
+    """
+    explained = {spec.name for spec in explainer.model.explained}
+    for name, axes in config.output.reduce.items():
+        rank = len(shapes.get(name, ()))
+        if name not in explained:
+            raise UsageError("E_REDUCE", f"output.reduce names {name!r}; the explained inputs are {sorted(explained)}")
+        for axis in axes:
+            if rank == 0 or (isinstance(axis, int) and not -rank <= axis < rank):
+                raise UsageError("E_REDUCE", f"output.reduce.{name} names axis {axis}, but its shape is {shapes[name]}")
+
+
+def _with_carried_types(config: JobConfig, layout: Layout, shard: Shard) -> Layout:
+    kept = list(config.input.keep)
+    taken = [name for name in kept if name in part.FIXED or name == "label" or name.startswith(part.ATTRIBUTION)]
+    if taken:
+        raise UsageError("E_KEEP_NAME", f"input.keep names {taken}, which are columns of the output; rename them")
+    wanted = (["label"] if layout.label else []) + kept
+    draft = dataclasses.replace(layout, carried=dict.fromkeys(wanted, pa.null()))
+    table = _sample(shard, draft.columns).table
+    for feature in (*layout.inputs, *layout.baselines):
+        check_column(table.schema.field(feature.column).type, feature, shard.name)
+    types = {}
+    for name in wanted:
+        column = draft.source_of(name)
+        if pa.types.is_null(table.schema.field(column).type):
+            raise UsageError("E_COLUMN_MISSING", f"{shard.name} has no {column!r} in its first rows; check input")
+        types[name] = carried_type(table.schema.field(column).type, table.column(column))
+    return dataclasses.replace(layout, carried=types)
+
+
+def _sample(shard: Shard, columns: tuple[str, ...]) -> RawBatch:
+    with open_file(shard.path) as file:
+        return next(read_rows(file, shard.source, Selection(columns, shard.rows, SAMPLE_ROWS)))
+
+
+def _try_one_batch(shard: Shard, job: AttributionJob, explainer: Explainer) -> None:
+    """Explain the first usable row for real: whatever does not fit shows here, not on a worker an hour later."""
+    examples, refused = next(iter(read_examples(shard, job, SAMPLE_ROWS)))
+    if not len(examples):
+        fault = refused[0].fault
+        raise UsageError(fault.code, f"not one of the first {len(refused)} rows can be used: {fault.message}")
+    first = examples.without(range(1, len(examples)))
+    labels = None if first.labels is None else first.labels % explainer.model.classes
+    for _ in explainer.stream([Batch(first.inputs, labels, first.baselines)]):
+        pass

@@ -1,0 +1,52 @@
+"""`attribeam plan`: what a run would do, found out without computing any of it."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from pipeline import plan as planning
+from pipeline.config import JobConfig
+from pipeline.prepare import prepare
+from pipeline.progress import describe
+from pipeline.status import Watch
+from transforms.attribution.explainer import Explainer
+from transforms.records import part
+from transforms.storage.place import open_place
+
+
+def preview(config: JobConfig, root: pathlib.Path, console: Console) -> None:
+    """Check everything that `run` checks at launch, then print shards, rows, bytes, and what is done already.
+
+    Raises:
+        UsageError: as `run` would.
+    """
+    explainer = Explainer.load(config.model, config.attribution)
+    prepared = prepare(config, root, explainer, {})
+    shapes = {feature.name: feature.shape for feature in prepared.job.layout.inputs}
+    written = {
+        spec.name: part.reduced_shape(shapes[spec.name], config.output.reduce.get(spec.name, ()))
+        for spec in explainer.model.explained
+    }
+    rows = sum(shard.size for shard in prepared.shards)
+    row_bytes = planning.output_row_bytes(sum(int(np.prod(shape)) for shape in written.values()), config)
+    facts = {
+        "fingerprint": prepared.job.fingerprint[:12],
+        "input": f"{rows:,} rows in {len(prepared.files):,} files, {sum(f.size for f in prepared.files):,} bytes",
+        "shards": f"{len(prepared.shards):,} of at most {max(shard.size for shard in prepared.shards):,} rows",
+        "gradients": f"{rows * config.attribution.steps:,} ({config.attribution.steps} steps a row)",
+        "batch size": f"{explainer.batch_size(list(shapes.values())):,} points",
+        "output": f"about {rows * row_bytes:,} bytes before compression, to {config.output.path}",
+        "explained": ", ".join(f"{name} {list(shape)}" for name, shape in written.items()),
+        "held": ", ".join(spec.name for spec in explainer.model.inputs if not spec.explained) or "no input",
+    }
+    table = Table(box=None, show_header=False)
+    for name, value in facts.items():
+        table.add_row(name, value)
+    console.print(table, soft_wrap=True, markup=False)
+    if pathlib.Path(config.output.path).exists():
+        watch = Watch(open_place(config.output.path), prepared.job.fingerprint, prepared.shards)
+        console.print(f" done already  rows {describe(watch.look())}", soft_wrap=True, highlight=False)

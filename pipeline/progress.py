@@ -1,0 +1,85 @@
+"""What a person sees while a run goes on: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from pipeline.status import Status, Watch
+from transforms.errors import AttribeamError
+from transforms.shard import Shard
+from transforms.storage.place import Place
+
+BAR_PERIOD_S, LINE_PERIOD_S = 0.5, 10.0
+
+
+class ProgressReport:
+    """Reports on a run, from its files, until the `with` block is left."""
+
+    def __init__(self, place: Place, fingerprint: str, shards: Sequence[Shard]) -> None:
+        self._watch = Watch(place, fingerprint, shards)
+        self._console = Console(stderr=True)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._report, name="progress", daemon=True)
+
+    def __enter__(self) -> ProgressReport:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _report(self) -> None:
+        if self._console.is_terminal:
+            self._bar()
+        else:
+            self._lines()
+
+    def _bar(self) -> None:
+        columns = (TextColumn("rows"), BarColumn(), TextColumn("{task.description}"))
+        with Progress(*columns, console=self._console) as bar:
+            task = bar.add_task("starting", total=None)
+            over = False
+            while not over:
+                over = self._over.wait(BAR_PERIOD_S)
+                status = self._look()
+                if status is not None:
+                    bar.update(task, completed=status.rows_done, total=status.rows, description=describe(status))
+
+    def _lines(self) -> None:
+        last, over = "", False
+        while not over:
+            over = self._over.wait(LINE_PERIOD_S)
+            status = self._look()
+            if status is not None and describe(status) != last:
+                last = describe(status)
+                self._console.print(f"rows {last}", soft_wrap=True, highlight=False)
+
+    def _look(self) -> Status | None:
+        try:
+            return self._watch.look()
+        except (AttribeamError, OSError):
+            # a report must not end a run; what is wrong with a part, finalize says
+            return None
+
+
+def describe(status: Status) -> str:
+    """One line: rows, rate, time left, quarantined."""
+    rate = f"{status.rows_per_second:.1f}/s" if status.rows_per_second else "-/s"
+    left = "-" if status.seconds_left is None else _duration(status.seconds_left)
+    share = f"{status.rows_done:,}/{status.rows:,}"
+    shards = f"shards {status.shards_done}/{status.shards}"
+    return f"{share} | {shards} | {rate} | left {left} | quarantined {status.quarantined:,}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"

@@ -1,0 +1,84 @@
+"""Where the path starts: the baseline of every explained input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transforms.attribution.config import AttributionConfig, ColumnBaseline, ConstantBaseline
+from transforms.attribution.model import ModelInput
+from transforms.errors import UsageError
+
+Values = npt.NDArray[Any]
+
+
+def check_baselines(config: AttributionConfig, inputs: tuple[ModelInput, ...]) -> None:
+    """Refuse a baseline for something that is not an explained input, and a constant that does not fit its input.
+
+    Raises:
+        UsageError: E_BASELINE_INPUT, E_BASELINE_SHAPE.
+    """
+    explained = {spec.name: spec for spec in inputs if spec.explained}
+    for name in config.baseline:
+        if name and name not in explained:
+            raise UsageError(
+                "E_BASELINE_INPUT",
+                f"attribution.baseline names {name!r}, which is not an explained input; those are {sorted(explained)}",
+            )
+    for spec in explained.values():
+        if all(size is not None for size in spec.shape):
+            constant_baseline(config, spec, tuple(size or 0 for size in spec.shape))
+
+
+def columns(config: AttributionConfig, inputs: tuple[ModelInput, ...]) -> dict[str, str]:
+    """By explained input, the column that holds its rows' baselines, where it has one."""
+    named = ((spec.name, config.baseline_of(spec.name)) for spec in inputs if spec.explained)
+    return {name: baseline.column for name, baseline in named if isinstance(baseline, ColumnBaseline)}
+
+
+def constant_baseline(config: AttributionConfig, spec: ModelInput, shape: tuple[int, ...]) -> Values | None:
+    """The baseline that all rows share, [*shape] in the input's point dtype; None when each row has its own.
+
+    Raises:
+        UsageError: E_BASELINE_SHAPE when a constant does not broadcast to `shape`.
+    """
+    baseline = config.baseline_of(spec.name)
+    if isinstance(baseline, ColumnBaseline):
+        return None
+    value = baseline.constant if isinstance(baseline, ConstantBaseline) else 0.0
+    try:
+        return np.broadcast_to(np.asarray(value, spec.point_dtype), shape)
+    except ValueError as error:
+        raise _misfit(spec.name, str(np.shape(value)), shape) from error
+
+
+def given_baseline(value: Any, spec: ModelInput, rows: int, shape: tuple[int, ...]) -> Values:
+    """A caller's baseline as [rows, *shape] or [1, *shape]: one for all, or one a row.
+
+    Raises:
+        UsageError: E_BASELINE_SHAPE, or E_BASELINE_DTYPE for values that are not numbers.
+    """
+    array = np.asarray(value)
+    if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
+        raise UsageError("E_BASELINE_DTYPE", f"the baseline of {spec.name!r} is {array.dtype}; give numbers")
+    leading = rows if array.ndim == len(shape) + 1 and len(array) == rows else 1
+    try:
+        return np.broadcast_to(array.astype(spec.point_dtype), (leading, *shape))
+    except ValueError as error:
+        raise _misfit(spec.name, str(array.shape), (leading, *shape)) from error
+
+
+def shared(baselines: Mapping[str, Values]) -> bool:
+    """Whether every input has one baseline for all rows, so that F(x′) needs computing once."""
+    return all(len(value) == 1 for value in baselines.values())
+
+
+def _misfit(name: str, found: str, shape: tuple[int, ...]) -> UsageError:
+    return UsageError(
+        "E_BASELINE_SHAPE",
+        f"the baseline of {name!r} has the shape {found}, which does not broadcast to {list(shape)}; give one number,"
+        " or values of the input's shape",
+    )

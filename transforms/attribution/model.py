@@ -1,0 +1,177 @@
+"""Any TensorFlow model as one function of its named inputs: loaded, frozen to a flat graph, never mutated.
+
+A frozen graph has its weights as constants and its tensors in reach by name, so it can be cut: that is how a model
+which takes integers and casts them at once is differentiated, at the output of the cast.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from transforms.attribution import anatomy, loading
+from transforms.attribution.config import ModelConfig
+from transforms.attribution.loading import Callee
+from transforms.errors import UsageError
+
+# protobuf refuses messages of 2 GB; a graph of constants is one message
+MAX_FROZEN_BYTES = 1_900_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelInput:
+    """One input of a model.
+
+    Attributes:
+        shape: of one example; None where the model takes any size.
+        dtype: as the model declares it: what the data must be.
+        point_dtype: in which the points on the path are computed and fed.
+        explained: whether it is differentiated; else it is held at its value.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: np.dtype[Any]
+    point_dtype: np.dtype[Any]
+    explained: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A model ready to be explained.
+
+    Attributes:
+        outputs: tensors, one per input, [batch, *shape] in `point_dtype` → [batch, classes].
+        classes: entries of the output of one example.
+        batch: the only batch size the model takes, or None for any.
+        digest: sha256 of the model's files.
+        frozen: whether the graph holds its weights as constants.
+    """
+
+    inputs: tuple[ModelInput, ...]
+    outputs: Callable[[Sequence[Any]], Any]
+    classes: int
+    batch: int | None
+    digest: str
+    frozen: bool
+
+    @property
+    def explained(self) -> tuple[ModelInput, ...]:
+        """The inputs that get attributions."""
+        return tuple(spec for spec in self.inputs if spec.explained)
+
+    @property
+    def real_dtype(self) -> np.dtype[Any]:
+        """In which nodes and weights are given: the widest of the explained inputs'."""
+        return np.result_type(*(spec.point_dtype for spec in self.explained))
+
+
+def load_model(config: ModelConfig) -> Model:
+    """Load, select the signature and the output, and freeze.
+
+    Raises:
+        UsageError: E_MODEL_MISSING, E_MODEL_INVALID, E_MODEL_H5, E_MODEL_LOAD, E_MODEL_SIGNATURE, E_MODEL_OUTPUT,
+            E_MODEL_OUTPUT_SHAPE, E_MODEL_INPUT_SHAPE, E_MODEL_INPUT_DTYPE, E_MODEL_NOT_DIFFERENTIABLE.
+    """
+    digest = anatomy.digest(config.path)
+    callee = loading.load(config)
+    concrete = _flat_function(callee)
+    frozen = _can_freeze(concrete)
+    function = convert_variables_to_constants_v2(concrete, lower_control_flow=False) if frozen else concrete
+    function, casts = _cut_at_casts(function) if frozen else (function, {})
+    inputs = tuple(_describe(spec, index in casts) for index, spec in enumerate(callee.inputs))
+    if not any(spec.explained for spec in inputs):
+        raise UsageError("E_MODEL_NOT_DIFFERENTIABLE", _not_differentiable(inputs))
+    outputs = _table(function, [spec.dtype for spec in callee.inputs], casts, config.activation)
+    return Model(inputs, outputs, _classes(concrete.outputs[0]), _fixed_batch(callee), digest, frozen)
+
+
+def _flat_function(callee: Callee) -> Any:
+    def flat(*tensors: Any) -> Any:
+        return callee.call(tensors)
+
+    return tf.function(flat, input_signature=callee.inputs, autograph=False).get_concrete_function()
+
+
+def _can_freeze(concrete: Any) -> bool:
+    weights = sum(variable.shape.num_elements() * variable.dtype.size for variable in concrete.graph.variables)
+    handles = {id(variable.handle) for variable in concrete.graph.variables}
+    tables = any(outer.dtype == tf.resource and id(outer) not in handles for outer, _ in concrete.graph.captures)
+    strings = any(tensor.dtype == tf.string for tensor in concrete.inputs)
+    return not tables and not strings and weights <= MAX_FROZEN_BYTES
+
+
+def _cut_at_casts(function: Any) -> tuple[Any, dict[int, tf.DType]]:
+    """Feed every integer input that is only cast to a float after its cast; by input, the cast's dtype."""
+    feeds, casts = list(function.inputs), {}
+    for index, tensor in enumerate(function.inputs):
+        consumers = tensor.consumers()
+        if tensor.dtype.is_integer and len(consumers) == 1 and consumers[0].type == "Cast":
+            cast = consumers[0].outputs[0]
+            if cast.dtype.is_floating:
+                feeds[index], casts[index] = cast, cast.dtype
+    return (function.prune(feeds, function.outputs[0]), casts) if casts else (function, casts)
+
+
+def _describe(spec: Any, cast: bool) -> ModelInput:
+    dtype = np.dtype(spec.dtype.as_numpy_dtype)
+    explained = spec.dtype.is_floating or cast
+    # half precision on the path itself would lose nodes: the points are float32 and cast on their way in
+    point = dtype if not explained or spec.dtype == tf.float64 else np.dtype(np.float32)
+    return ModelInput(spec.name, tuple(spec.shape[1:]), dtype, point, explained)
+
+
+def _not_differentiable(inputs: Sequence[ModelInput]) -> str:
+    listed = ", ".join(f"{spec.name} ({spec.dtype})" for spec in inputs)
+    return (
+        f"none of the model's inputs can be differentiated: {listed}; integrated gradients need a float input, or an"
+        " integer one that the model only casts to float. For token ids, export the part after the embedding"
+    )
+
+
+def _table(
+    function: Any, dtypes: Sequence[Any], casts: dict[int, tf.DType], activation: str | None
+) -> Callable[[Sequence[Any]], Any]:
+    """The function as [batch, classes], whatever the rank of its output, with the activation applied."""
+    finish = {None: tf.identity, "softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}[activation]
+
+    def outputs(points: Sequence[Any]) -> Any:
+        fed = [tf.cast(point, casts.get(index, dtypes[index])) for index, point in enumerate(points)]
+        result = function(*fed)
+        result = result[0] if isinstance(result, (list, tuple)) else result
+        table = result if result.shape.rank == 2 else tf.expand_dims(result, -1)
+        return finish(_at_least_float32(table))
+
+    return outputs
+
+
+def _at_least_float32(table: Any) -> Any:
+    return table if table.dtype == tf.float64 else tf.cast(table, tf.float32)
+
+
+def _classes(output: Any) -> int:
+    shape = output.shape
+    if shape.rank not in (1, 2) or not output.dtype.is_floating:
+        raise UsageError(
+            "E_MODEL_OUTPUT_SHAPE",
+            f"the model's output is {output.dtype.name} {shape}; it must be float [batch] or [batch, classes]. Choose"
+            " another with model.output, or export a model that reduces it",
+        )
+    if shape.rank == 1:
+        return 1
+    if shape[1] is None:
+        raise UsageError(
+            "E_MODEL_OUTPUT_SHAPE",
+            f"the model does not say how many entries its output {shape} has; export it with a fixed number",
+        )
+    return int(shape[1])
+
+
+def _fixed_batch(callee: Callee) -> int | None:
+    sizes = {spec.shape[0] for spec in callee.inputs} - {None}
+    return int(min(sizes)) if sizes else None

@@ -1,0 +1,65 @@
+"""Which entry of the model's output is explained, row by row."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from transforms.attribution.config import AttributionConfig
+from transforms.errors import Fault, UsageError
+
+Indices = npt.NDArray[np.int64]
+
+
+def check_target(target: str | int | None, classes: int) -> None:
+    """Refuse, before anything is computed, a target that cannot fit a model with `classes` outputs.
+
+    Raises:
+        UsageError: E_TARGET_MISSING, E_TARGET_NEEDLESS, E_TARGET_RANGE.
+    """
+    if classes == 1 and target is not None:
+        raise UsageError(
+            "E_TARGET_NEEDLESS",
+            f"attribution.target is {target!r}, but the model's output has one value a row; leave the target out",
+        )
+    if classes > 1 and target is None:
+        raise UsageError(
+            "E_TARGET_MISSING",
+            f"the model's output has {classes} values a row; set attribution.target to label, predicted or an index",
+        )
+    if isinstance(target, int) and target >= classes:
+        raise UsageError("E_TARGET_RANGE", _out_of_range(target, classes))
+
+
+def label_faults(labels: Indices, classes: int) -> dict[int, Fault]:
+    """By row, the labels (int64 [rows]) that are no index of an output with `classes` values."""
+    outside = np.flatnonzero((labels < 0) | (labels >= classes))
+    return {int(row): Fault("E_TARGET_RANGE", _out_of_range(int(labels[row]), classes)) for row in outside}
+
+
+def choose(config: AttributionConfig, outputs: npt.NDArray[np.floating], labels: Indices | None) -> Indices:
+    """The explained entry of each row, int64 [rows].
+
+    Args:
+        outputs: F at the inputs, [rows, classes].
+        labels: int64 [rows], for `target: label`.
+
+    Raises:
+        UsageError: E_TARGET_LABELS when `target: label` has no labels, E_TARGET_RANGE when one is out of range.
+    """
+    rows, classes = outputs.shape
+    if config.target == "predicted":
+        return np.asarray(np.argmax(outputs, axis=1), np.int64)
+    if config.target != "label":
+        return np.full(rows, config.target or 0, np.int64)
+    if labels is None:
+        raise UsageError("E_TARGET_LABELS", "attribution.target is label, but there are no labels; give them")
+    faults = label_faults(labels, classes)
+    if faults:
+        row, fault = next(iter(faults.items()))
+        raise UsageError(fault.code, f"row {row}: {fault.message}")
+    return labels
+
+
+def _out_of_range(target: int, classes: int) -> str:
+    return f"target {target} is out of range: the model's output has the entries 0 to {classes - 1}"

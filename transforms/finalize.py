@@ -1,0 +1,185 @@
+"""`FinalizeRun`: every shard accounted for, then `_files.parquet`, `_manifest.json` and `_SUCCESS`."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.pvalue import PCollection
+
+from transforms.attribute import AttributionJob, ShardResult, check_part
+from transforms.errors import AttribeamError, QuarantineError
+from transforms.records import part
+from transforms.shard import Shard
+from transforms.storage import manifest as names
+from transforms.storage.place import Place, open_place
+
+LISTED = pa.schema(
+    [("file", pa.string()), ("bytes", pa.int64()), ("sha256", pa.string()), ("rows", pa.int64())]
+    + [(status, pa.int64()) for status in part.STATUSES]
+)
+PACKAGES = ("attribeam", "apache-beam", "tensorflow", "keras", "numpy", "pyarrow", "obstore")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunPlan:
+    """What must be there in the end.
+
+    Attributes:
+        shards: all of them, those of earlier invocations too.
+        max_quarantined: share of the input's rows.
+        started: when this invocation began, seconds since the epoch.
+    """
+
+    job: AttributionJob
+    shards: Sequence[Shard]
+    max_quarantined: float
+    started: float
+
+
+@dataclasses.dataclass(frozen=True)
+class PartRecord:
+    """One shard's outcome, read back from its files."""
+
+    entries: list[dict[str, Any]]
+    totals: part.Totals
+    quarantined: int
+    device: str
+    batch_size: int
+
+
+def inspect_part(shard: Shard, job: AttributionJob, place: Place) -> PartRecord:
+    """Read a published part and its quarantine file in full: checksums, counts, identity.
+
+    Raises:
+        AttribeamError: E_PART_DAMAGED.
+    """
+    name = job.part_of(shard)
+    with place.open(name) as file:
+        footer = part.read_footer(file, name)
+    with place.open(name) as file:
+        totals = part.read_totals(file, name)
+    known = footer[0]
+    about = part.Provenance(job.fingerprint, shard.number, shard.input_digest, shard.size, 0, "")
+    check_part(footer, about, totals.rows, name)
+    entries = [{**_listed(place, name, totals.rows), **totals.by_status}]
+    refused = shard.size - totals.rows
+    if refused:
+        entries.append(_quarantine(place, names.quarantine_name(name), about, refused))
+    return PartRecord(entries, totals, refused, known.get("device", ""), int(known.get("batch_size", 0)))
+
+
+def finalize_run(plan: RunPlan, place: Place, results: Sequence[ShardResult]) -> dict[str, Any]:
+    """Check every planned part, list the files, write the manifest and, if the limit holds, `_SUCCESS`.
+
+    Safe to repeat: whatever is there already is adopted.
+
+    Raises:
+        AttribeamError: E_PART_MISSING, E_PART_FOREIGN, E_PART_DAMAGED.
+        QuarantineError: E_QUARANTINE_LIMIT; the manifest is there, `_SUCCESS` is not.
+    """
+    _check_names(plan, place)
+    records = [inspect_part(shard, plan.job, place) for shard in plan.shards]
+    entries = [entry for record in records for entry in record.entries]
+    _publish_listing(place, entries)
+    manifest = _manifest(plan, place, records, results)
+    if manifest["quarantined"] > plan.max_quarantined * manifest["input_rows"]:
+        place.publish_bytes(names.to_json(manifest), names.MANIFEST)
+        raise QuarantineError(
+            "E_QUARANTINE_LIMIT",
+            f"{manifest['quarantined']} of {manifest['input_rows']} rows were refused, more than limits.quarantined ="
+            f" {plan.max_quarantined:g} allows. {plan.job.root}/{names.QUARANTINE} says why; mend the input,"
+            " or raise the limit and run again: nothing is computed twice",
+        )
+    names.write_success(place, names.to_json(manifest))
+    return manifest
+
+
+def _check_names(plan: RunPlan, place: Place) -> None:
+    expected = {plan.job.part_of(shard) for shard in plan.shards}
+    found = {name for name in place.names() if name.startswith("part-")}
+    if missing := sorted(expected - found):
+        raise AttribeamError(
+            "E_PART_MISSING", f"{len(missing)} parts are missing, the first is {missing[0]}; run the same command again"
+        )
+    if foreign := sorted(found - expected):
+        raise AttribeamError(
+            "E_PART_FOREIGN",
+            f"{plan.job.root} holds {len(foreign)} parts that this run did not plan, the first is {foreign[0]}; move"
+            " them away, or write to another output.path",
+        )
+
+
+def _listed(place: Place, name: str, rows: int) -> dict[str, Any]:
+    digest, size = names.sha256_of(place, name)
+    return {"file": name, "bytes": size, "sha256": digest, "rows": rows}
+
+
+def _quarantine(place: Place, name: str, about: part.Provenance, refused: int) -> dict[str, Any]:
+    if not place.exists(name):
+        raise part.damaged(name, f"{refused} rows are not in the part, and this file is not there")
+    with place.open(name) as file:
+        check_part(part.read_footer(file, name), about, refused, name)
+    return _listed(place, name, refused)
+
+
+def _publish_listing(place: Place, entries: Iterable[Mapping[str, Any]]) -> None:
+    table = pa.Table.from_pylist([{name: entry.get(name) for name in LISTED.names} for entry in entries], LISTED)
+    with place.scratch() as scratch:
+        pq.write_table(table, scratch / "files", compression="zstd", write_page_checksum=True)
+        place.publish(scratch / "files", names.FILES)
+
+
+def _manifest(
+    plan: RunPlan, place: Place, records: Sequence[PartRecord], results: Sequence[ShardResult]
+) -> dict[str, Any]:
+    by_status = {status: sum(record.totals.by_status[status] for record in records) for status in part.STATUSES}
+    return {
+        "schema_version": part.SCHEMA_VERSION,
+        "fingerprint": plan.job.fingerprint,
+        "shards": len(plan.shards),
+        "input_rows": sum(shard.size for shard in plan.shards),
+        "rows": sum(record.totals.rows for record in records),
+        "quarantined": sum(record.quarantined for record in records),
+        "rows_by_status": by_status,
+        "gradients": sum(record.totals.gradients for record in records),
+        "batch_sizes": sorted({record.batch_size for record in records}),
+        "devices": sorted({record.device for record in records}),
+        "versions": versions(),
+        "seconds": round(time.time() - plan.started, 3),
+        "resumed_shards": len(plan.shards) - len(results),
+        "peak_memory_bytes": max((result.peak_memory_bytes for result in results), default=0),
+        "files_sha256": {name: names.sha256_of(place, name)[0] for name in (names.RUN, names.PLAN, names.FILES)},
+    }
+
+
+def versions() -> dict[str, str]:
+    """Python's and the packages' versions that decide what is computed."""
+    installed = {found.metadata["Name"].lower(): found.version for found in metadata.distributions()}
+    return {"python": platform.python_version()} | {name: installed[name] for name in PACKAGES if name in installed}
+
+
+class FinalizeRun(beam.PTransform):  # type: ignore[misc]
+    """PCollection[ShardResult] → PCollection[the manifest]: `finalize_run`, once every shard has a result."""
+
+    def __init__(self, plan: RunPlan) -> None:
+        super().__init__()
+        self._plan = plan
+
+    def expand(self, results: PCollection[ShardResult]) -> PCollection[dict[str, Any]]:
+        return results | beam.combiners.ToList() | beam.ParDo(_Finalize(self._plan))
+
+
+class _Finalize(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
+
+    def process(self, results: list[ShardResult]) -> Iterable[dict[str, Any]]:
+        yield finalize_run(self._plan, open_place(self._plan.job.root), results)

@@ -1,0 +1,212 @@
+"""A part: the output file of one shard. Its schema, its writer, and what its footer tells."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from transforms.errors import AttribeamError
+from transforms.records.config import OutputConfig
+from transforms.records.examples import Refusal
+
+Values = npt.NDArray[Any]
+SCHEMA_VERSION = 1
+ROW_GROUP_BYTES = 16 * 2**20
+STATUSES = ("ok", "unconverged", "flat", "nonfinite")
+FIXED: dict[str, pa.DataType] = {
+    "row_id": pa.string(),
+    "source_file": pa.string(),
+    "source_row": pa.int64(),
+    "target": pa.int64(),
+    "output": pa.float32(),
+    "baseline_output": pa.float32(),
+    "delta": pa.float32(),
+    "relative_delta": pa.float32(),
+    "error_estimate": pa.float32(),
+    "steps": pa.int32(),
+    "status": pa.dictionary(pa.int8(), pa.string()),
+}
+QUARANTINE = pa.schema(
+    [
+        ("row_id", pa.string()),
+        ("source_file", pa.string()),
+        ("source_row", pa.int64()),
+        ("code", pa.string()),
+        ("message", pa.string()),
+    ]
+)
+PREFIX, ATTRIBUTION = "attribeam.", "attribution_"
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """What a file's key-value metadata says of it, each under `attribeam.<name>`.
+
+    Attributes:
+        rows: of the shard's input; those that are not in the part are in its quarantine file.
+        batch_size: points the gradients were computed in.
+        device: what computed it.
+    """
+
+    fingerprint: str
+    shard: int
+    input_digest: str
+    rows: int
+    batch_size: int
+    device: str
+
+    def metadata(self) -> dict[str, str]:
+        """As written."""
+        return {PREFIX + name: str(value) for name, value in dataclasses.asdict(self).items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Totals:
+    """What a part holds, counted from its columns."""
+
+    rows: int
+    gradients: int
+    by_status: Mapping[str, int]
+
+
+def reduced_shape(shape: Sequence[int], axes: Sequence[int | Literal["channels"]]) -> tuple[int, ...]:
+    """The shape of an attribution summed over `axes`; a single number is written as [1]."""
+    dropped = _axes(len(shape), axes)
+    return tuple(size for axis, size in enumerate(shape) if axis not in dropped) or (1,)
+
+
+def part_schema(
+    shapes: Mapping[str, tuple[int, ...]], output: OutputConfig, carried: Mapping[str, pa.DataType], about: Provenance
+) -> pa.Schema:
+    """The columns of a part, in the order in which they are written.
+
+    Args:
+        shapes: of each explained input, without the batch dimension.
+        carried: the label and the kept columns.
+    """
+    value = pa.float16() if output.dtype == "float16" else pa.float32()
+    tensors = {
+        ATTRIBUTION + name: pa.fixed_shape_tensor(value, reduced_shape(shape, output.reduce.get(name, ())))
+        for name, shape in shapes.items()
+    }
+    names = list(FIXED.items())
+    return pa.schema([*names[:3], *carried.items(), *names[3:], *tensors.items()], metadata=about.metadata())
+
+
+def attribution_array(values: Values, field: pa.Field, axes: Sequence[int | Literal["channels"]]) -> pa.Array:
+    """Attributions [rows, *shape] as a column, summed over `axes` in float64."""
+    dropped = tuple(axis + 1 for axis in _axes(values.ndim - 1, axes))
+    with np.errstate(over="ignore", invalid="ignore"):
+        summed = values.sum(axis=dropped, dtype=np.float64) if dropped else values
+        stored = summed.reshape(len(values), *field.type.shape).astype(field.type.value_type.to_pandas_dtype())
+    storage = pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), int(np.prod(field.type.shape)))
+    return pa.ExtensionArray.from_storage(field.type, storage)
+
+
+class PartWriter:
+    """Writes a part with zstd and page checksums, in row groups of about 16 MiB.
+
+    Leaving the `with` block by an exception leaves a file without a footer, which nobody can take for a short part.
+    """
+
+    def __init__(self, path: pathlib.Path, schema: pa.Schema) -> None:
+        self._sink = path.open("wb")
+        self._writer = pq.ParquetWriter(
+            self._sink, schema, compression="zstd", write_page_checksum=True, use_dictionary=["status", "source_file"]
+        )
+        self._schema, self._waiting = schema, list[pa.RecordBatch]()
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        """Append rows."""
+        self._waiting.append(rows)
+        if sum(batch.nbytes for batch in self._waiting) >= ROW_GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            table = pa.Table.from_batches(self._waiting, self._schema)
+            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+            self._waiting = []
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._flush()
+            self._writer.close()
+        else:
+            # pyarrow's own writer would write a footer even now, and its destructor too
+            self._writer.is_open = False
+        self._sink.close()
+
+
+def write_quarantine(path: pathlib.Path, refusals: Sequence[Refusal], file: str, about: Provenance) -> None:
+    """The refused rows of one shard."""
+    columns = {
+        "row_id": [refusal.row_id for refusal in refusals],
+        "source_file": [file] * len(refusals),
+        "source_row": [refusal.source_row for refusal in refusals],
+        "code": [refusal.fault.code for refusal in refusals],
+        "message": [refusal.fault.message for refusal in refusals],
+    }
+    table = pa.table(columns, QUARANTINE.with_metadata(about.metadata()))
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+
+
+def read_footer(file: BinaryIO, name: str) -> tuple[dict[str, str], int]:
+    """The `attribeam.*` metadata (without the prefix) of a part or quarantine file, and its number of rows.
+
+    Raises:
+        AttribeamError: E_PART_DAMAGED.
+    """
+    try:
+        parquet = pq.ParquetFile(file)
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(name, "its footer cannot be read") from error
+    raw = parquet.schema_arrow.metadata or {}
+    plain = {key.decode(): value.decode() for key, value in raw.items()}
+    found = {key.removeprefix(PREFIX): value for key, value in plain.items() if key.startswith(PREFIX)}
+    return found, parquet.metadata.num_rows
+
+
+def read_totals(file: BinaryIO, name: str) -> Totals:
+    """Read a whole part, every page against its checksum, and count what it holds.
+
+    Raises:
+        AttribeamError: E_PART_DAMAGED.
+    """
+    rows, gradients, by_status = 0, 0, dict.fromkeys(STATUSES, 0)
+    try:
+        parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
+        for group in range(parquet.num_row_groups):
+            table = parquet.read_row_group(group, use_threads=False)
+            rows += table.num_rows
+            gradients += pc.sum(table["steps"]).as_py() or 0
+            for entry in table["status"].combine_chunks().dictionary_decode().value_counts().to_pylist():
+                by_status[entry["values"]] += entry["counts"]
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise damaged(name, "a page of it cannot be read, or its checksum is wrong") from error
+    return Totals(rows, gradients, by_status)
+
+
+def damaged(name: str, what: str) -> AttribeamError:
+    """The error for an output file that is not as it was written."""
+    return AttribeamError(
+        "E_PART_DAMAGED", f"{name}: {what}; run the same command again: the part is moved aside and computed anew"
+    )
+
+
+def _axes(rank: int, axes: Sequence[int | Literal["channels"]]) -> set[int]:
+    return {rank - 1 if axis == "channels" else axis % rank for axis in axes} if rank else set()

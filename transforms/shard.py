@@ -1,0 +1,38 @@
+"""The unit of work, of retry, of resume and of output."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from transforms.records.config import Format
+from transforms.records.source import RowRange, Source
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A contiguous range of rows of one input file.
+
+    Attributes:
+        number: from 0, in the order of the dataset.
+        path: what is opened; name: what is written as `source_file`.
+        rows: of the file, [start, stop), with where reading begins.
+        input_digest: of the whole file.
+    """
+
+    number: int
+    path: str
+    name: str
+    format: Format
+    codec: str
+    rows: RowRange
+    input_digest: str
+
+    @property
+    def size(self) -> int:
+        """Number of rows."""
+        return self.rows.stop - self.rows.start
+
+    @property
+    def source(self) -> Source:
+        """How its file is read."""
+        return Source(self.name, self.format, self.codec)

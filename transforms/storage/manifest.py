@@ -1,0 +1,96 @@
+"""The names of a run's files, and the two that make it final: `_manifest.json` and `_SUCCESS`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+from transforms.errors import AttribeamError
+from transforms.storage.place import Place
+
+RUN, PLAN, FILES, MANIFEST, SUCCESS = "_run.json", "_plan.parquet", "_files.parquet", "_manifest.json", "_SUCCESS"
+QUARANTINE, DAMAGED = "_quarantine", "_quarantine/damaged"
+PART = re.compile(r"part-(\d{5,})-([0-9a-f]{12})\.parquet")
+CHUNK_BYTES = 2**20
+
+
+def part_name(fingerprint: str, shard: int) -> str:
+    """The name of a shard's part: it depends on what is computed, never on the attempt."""
+    identity = hashlib.sha256(f"{fingerprint}/{shard}".encode()).hexdigest()[:12]
+    return f"part-{shard:05d}-{identity}.parquet"
+
+
+def quarantine_name(part: str) -> str:
+    """The file that holds the refused rows of a part's shard."""
+    return f"{QUARANTINE}/{part}"
+
+
+def to_json(value: Any) -> bytes:
+    """Canonical JSON: the same value gives the same bytes."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def sha256_of(place: Place, name: str) -> tuple[str, int]:
+    """The sha256 (hex) and size in bytes of a file."""
+    digest, size = hashlib.sha256(), 0
+    with place.open(name) as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+    return digest.hexdigest(), size
+
+
+def write_success(place: Place, manifest: bytes) -> None:
+    """Make the run final: the manifest, then its sha256 as `_SUCCESS`.
+
+    Whoever comes second adopts the first one's manifest, so that the two files always agree.
+    """
+    place.publish_bytes(manifest, MANIFEST)
+    kept = place.read(MANIFEST)
+    place.publish_bytes(hashlib.sha256(kept).hexdigest().encode() + b"\n", SUCCESS)
+
+
+def read_manifest(place: Place) -> dict[str, Any]:
+    """The manifest of a finished run.
+
+    Raises:
+        AttribeamError: E_RUN_UNFINISHED without `_SUCCESS`; E_MANIFEST_DAMAGED when it is not the manifest's sha256.
+    """
+    names = set(place.names())
+    if not {MANIFEST, SUCCESS} <= names:
+        raise AttribeamError(
+            "E_RUN_UNFINISHED", f"{place.root} has no {SUCCESS}: the run is not finished; `attribeam status` tells more"
+        )
+    data = place.read(MANIFEST)
+    if place.read(SUCCESS).decode("ascii", "replace").strip() != hashlib.sha256(data).hexdigest():
+        raise AttribeamError(
+            "E_MANIFEST_DAMAGED",
+            f"{place.root}/{MANIFEST} is not what {SUCCESS} vouches for: one of them was changed after the run",
+        )
+    manifest: dict[str, Any] = json.loads(data)
+    return manifest
+
+
+def read_json(place: Place, name: str) -> dict[str, Any]:
+    """One of the run's JSON files.
+
+    Raises:
+        AttribeamError: E_RUN_MISSING when it is not there, E_RUN_DAMAGED when it is no JSON object.
+    """
+    if not place.exists(name):
+        raise AttribeamError("E_RUN_MISSING", f"{place.root} has no {name}: it is not the directory of a run")
+    try:
+        value = json.loads(place.read(name))
+    except ValueError as error:
+        raise _run_damaged(place, name) from error
+    if not isinstance(value, dict):
+        raise _run_damaged(place, name)
+    return value
+
+
+def _run_damaged(place: Place, name: str) -> AttribeamError:
+    return AttribeamError(
+        "E_RUN_DAMAGED", f"{place.root}/{name} is no JSON object; move the directory away and run again"
+    )

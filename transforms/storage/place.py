@@ -1,0 +1,187 @@
+"""A place that a run writes to: names below one root, each published once and never overwritten.
+
+Locally a file is published by a hard link, elsewhere by a conditional put: of several attempts exactly one wins, and
+nobody ever sees half a file. (https://developmentseed.org/obstore/latest/api/put/)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import Any, BinaryIO, cast
+
+import obstore
+from obstore.exceptions import AlreadyExistsError
+from obstore.fsspec import FsspecStore
+from obstore.store import from_url
+
+SCRATCH = "_scratch"
+
+
+def is_url(path: str) -> bool:
+    """Whether the path is a URL of an object store rather than a local path."""
+    return "://" in path
+
+
+def open_place(root: str) -> Place:
+    """The place at `root`, a local directory (made if it is not there) or a URL such as s3://bucket/prefix."""
+    return ObjectPlace(root) if is_url(root) else LocalPlace(root)
+
+
+class Place:
+    """What both kinds have in common. Names are relative to the root, with `/` between their parts."""
+
+    root: str
+
+    def times(self) -> dict[str, float]:
+        """Every name below the root, with the time it was written, in seconds since the epoch; no scratch files."""
+        raise NotImplementedError
+
+    def names(self) -> list[str]:
+        """Every name below the root, sorted; scratch files are left out."""
+        return sorted(self.times())
+
+    def open(self, name: str) -> BinaryIO:
+        """A seekable binary reader."""
+        raise NotImplementedError
+
+    def publish(self, file: pathlib.Path, name: str) -> bool:
+        """Make a finished file visible under `name`; False if the name is taken, and then nothing changes."""
+        raise NotImplementedError
+
+    def remove(self, name: str) -> None:
+        """Remove a file that is not final; only the launcher does so, before workers start."""
+        raise NotImplementedError
+
+    def scratch(self) -> contextlib.AbstractContextManager[pathlib.Path]:
+        """A local directory of one's own, gone afterwards."""
+        raise NotImplementedError
+
+    def read(self, name: str) -> bytes:
+        """A small file, whole."""
+        with self.open(name) as file:
+            return file.read()
+
+    def exists(self, name: str) -> bool:
+        """Whether the name is taken."""
+        return name in set(self.names())
+
+    def publish_bytes(self, data: bytes, name: str) -> bool:
+        """`publish`, for something small."""
+        with self.scratch() as scratch:
+            file = scratch / "file"
+            file.write_bytes(data)
+            return self.publish(file, name)
+
+    def set_aside(self, name: str, to: str) -> None:
+        """Move a damaged file out of the way, keeping it."""
+        with self.scratch() as scratch, self.open(name) as source:
+            copy = scratch / "copy"
+            with copy.open("wb") as target:
+                shutil.copyfileobj(source, target)
+            self.publish(copy, to)
+        self.remove(name)
+
+
+class LocalPlace(Place):
+    """A directory of a file system with hard links."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._path = pathlib.Path(root)
+
+    def times(self) -> dict[str, float]:
+        """See `Place.times`."""
+        found = {}
+        for folder, folders, files in os.walk(self._path):
+            folders[:] = [name for name in folders if name != SCRATCH]
+            for name in files:
+                path = pathlib.Path(folder, name)
+                found[path.relative_to(self._path).as_posix()] = path.stat().st_mtime
+        return found
+
+    def open(self, name: str) -> BinaryIO:
+        """See `Place.open`."""
+        return (self._path / name).open("rb")
+
+    def exists(self, name: str) -> bool:
+        """See `Place.exists`."""
+        return (self._path / name).is_file()
+
+    def publish(self, file: pathlib.Path, name: str) -> bool:
+        """See `Place.publish`. The file must be in a directory that `scratch` gave: a link cannot cross devices."""
+        final = self._path / name
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+        try:
+            os.link(file, final)
+        except FileExistsError:
+            return False
+        _sync_directory(final.parent)
+        return True
+
+    def remove(self, name: str) -> None:
+        """See `Place.remove`."""
+        (self._path / name).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[pathlib.Path]:
+        """See `Place.scratch`. Below the root, so that publishing is a link and not a copy."""
+        parent = self._path / SCRATCH
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as name:
+            yield pathlib.Path(name)
+
+    def clear_scratch(self) -> None:
+        """Remove what killed attempts left behind; only the launcher does so, before workers start."""
+        shutil.rmtree(self._path / SCRATCH, ignore_errors=True)
+
+
+class ObjectPlace(Place):
+    """A prefix of an object store: s3://, gs://, az:// with the credentials of the environment."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._store = from_url(root)
+        scheme, _, rest = root.partition("://")
+        self._files, self._prefix = FsspecStore(scheme), rest.rstrip("/")
+
+    def times(self) -> dict[str, float]:
+        """See `Place.times`."""
+        pages = obstore.list(self._store)
+        return {entry["path"]: entry["last_modified"].timestamp() for page in pages for entry in page}
+
+    def open(self, name: str) -> BinaryIO:
+        """See `Place.open`."""
+        return cast(BinaryIO, self._files.open(f"{self._prefix}/{name}", "rb"))
+
+    def publish(self, file: pathlib.Path, name: str) -> bool:
+        """See `Place.publish`."""
+        try:
+            obstore.put(self._store, name, file, mode="create", use_multipart=False)
+        except AlreadyExistsError:
+            return False
+        return True
+
+    def remove(self, name: str) -> None:
+        """See `Place.remove`."""
+        obstore.delete(self._store, name)
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[pathlib.Path]:
+        """See `Place.scratch`."""
+        with tempfile.TemporaryDirectory(prefix="attribeam-") as name:
+            yield pathlib.Path(name)
+
+
+def _sync_directory(path: pathlib.Path) -> None:
+    handle: Any = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

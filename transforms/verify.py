@@ -1,0 +1,144 @@
+"""Is a finished run still what it was: every file, count and checksum, and deeply, every row's completeness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms.errors import AttribeamError
+from transforms.records import part
+from transforms.storage import manifest as names
+from transforms.storage.place import Place
+
+EXTRA_FOLDERS = ("_audit/", names.DAMAGED + "/")
+# What may separate a row's stored delta from the sum of its stored attributions, as a share of the sizes involved:
+# delta, output and baseline_output are rounded to float32 (2^-24 each, of which three), and a reduction rounds its
+# sums once more; float16 rounds each value (2^-11) before they are summed.
+SLACK = {"float": 2**-21, "halffloat": 2**-10}
+COMPLETENESS = ("output", "baseline_output", "delta")
+
+
+def verify_run(place: Place, deep: bool = False) -> list[str]:
+    """Every fault of a finished run, one line each; none when it holds.
+
+    Args:
+        deep: also read every value, check each page's checksum, and recompute each row's completeness.
+
+    Raises:
+        AttribeamError: E_RUN_UNFINISHED, E_MANIFEST_DAMAGED, E_RUN_DAMAGED: there is nothing to verify against.
+    """
+    manifest = names.read_manifest(place)
+    faults = list(_record_faults(place, manifest))
+    if faults:
+        return faults
+    with place.open(names.FILES) as file:
+        listed = {row["file"]: row for row in pq.read_table(file).to_pylist()}
+    faults += _name_faults(place, listed)
+    for name, row in listed.items():
+        if place.exists(name):
+            faults += _file_faults(place, row, manifest["fingerprint"])
+    faults += _count_faults(listed, manifest)
+    if deep and not faults:
+        parts = [name for name in listed if names.PART.fullmatch(name)]
+        faults += [fault for name in parts for fault in completeness_faults(place, name)]
+    return faults
+
+
+def _record_faults(place: Place, manifest: Mapping[str, Any]) -> Iterator[str]:
+    for name, digest in manifest["files_sha256"].items():
+        if not place.exists(name):
+            yield f"{name}: missing"
+        elif names.sha256_of(place, name)[0] != digest:
+            yield f"{name}: its sha256 is not the manifest's"
+
+
+def _name_faults(place: Place, listed: Mapping[str, Any]) -> Iterator[str]:
+    known = {*listed, names.RUN, names.PLAN, names.FILES, names.MANIFEST, names.SUCCESS}
+    found = {name for name in place.names() if not name.startswith(EXTRA_FOLDERS)}
+    for name in sorted(known - found):
+        yield f"{name}: missing"
+    for name in sorted(found - known):
+        yield f"{name}: not a file of this run"
+
+
+def _file_faults(place: Place, row: Mapping[str, Any], fingerprint: str) -> Iterator[str]:
+    name = row["file"]
+    digest, size = names.sha256_of(place, name)
+    if size != row["bytes"]:
+        yield f"{name}: {size} bytes, {row['bytes']} in the manifest"
+    elif digest != row["sha256"]:
+        yield f"{name}: its sha256 is not the manifest's"
+    else:
+        with place.open(name) as file:
+            footer, rows = part.read_footer(file, name)
+        if rows != row["rows"]:
+            yield f"{name}: {rows} rows, {row['rows']} in the manifest"
+        if footer.get("fingerprint") != fingerprint:
+            yield f"{name}: of another run"
+
+
+def _count_faults(listed: Mapping[str, Mapping[str, Any]], manifest: Mapping[str, Any]) -> Iterator[str]:
+    parts = [row for name, row in listed.items() if names.PART.fullmatch(name)]
+    refused = sum(row["rows"] for row in listed.values()) - sum(row["rows"] for row in parts)
+    counted = {
+        "shards": len(parts),
+        "rows": sum(row["rows"] for row in parts),
+        "quarantined": refused,
+        "input_rows": sum(row["rows"] for row in listed.values()),
+        "rows_by_status": {status: sum(row[status] for row in parts) for status in part.STATUSES},
+    }
+    for key, value in counted.items():
+        if manifest[key] != value:
+            yield f"{names.MANIFEST}: {key} is {manifest[key]}, but the files hold {value}"
+
+
+def completeness_faults(place: Place, name: str) -> list[str]:
+    """The rows of a part whose delta is not Σ attributions − (output − baseline_output), as at most one line."""
+    try:
+        with place.open(name) as file:
+            parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
+            wrong = [
+                row
+                for group in range(parquet.num_row_groups)
+                for row in _incomplete_rows(parquet.read_row_group(group, use_threads=False))
+            ]
+    except (pa.ArrowException, OSError) as error:
+        return [f"{name}: cannot be read: {str(error)[:200]}"]
+    if not wrong:
+        return []
+    return [f"{name}: delta is not Σ attributions − (F(x) − F(x′)) in {len(wrong)} rows, first {wrong[0]}"]
+
+
+def _incomplete_rows(table: pa.Table) -> list[str]:
+    columns = [name for name in table.column_names if name.startswith(part.ATTRIBUTION)]
+    values = [_flat(table[name]) for name in columns]
+    slack = SLACK[str(table.schema.field(columns[0]).type.value_type)]
+    output, start, delta = (table[name].to_numpy().astype(np.float64) for name in COMPLETENESS)
+    with np.errstate(invalid="ignore"):
+        total = np.sum([value.sum(axis=1) for value in values], axis=0)
+        size = np.sum([np.abs(value).sum(axis=1) for value in values], axis=0)
+        gap = np.abs(total - (output - start) - delta)
+        wrong = gap > slack * (size + np.abs(output) + np.abs(start) + np.abs(delta))
+    finite = np.array(table["status"].to_pylist()) != "nonfinite"
+    return [str(table["row_id"][int(row)].as_py()) for row in np.flatnonzero(wrong & finite)]
+
+
+def _flat(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    array = column.combine_chunks().to_numpy_ndarray()
+    return np.asarray(array.reshape(len(array), -1), np.float64)
+
+
+def require_valid(place: Place, deep: bool = False) -> None:
+    """`verify_run`, as an error.
+
+    Raises:
+        AttribeamError: E_VERIFY, with the first faults, and what `verify_run` raises.
+    """
+    faults = verify_run(place, deep)
+    if faults:
+        raise AttribeamError("E_VERIFY", f"{len(faults)} faults in {place.root}: " + "; ".join(faults[:3]))

@@ -17,6 +17,11 @@ def quoted(value: object) -> str:
     return text if len(text) <= MAX_PAYLOAD_BYTES else text[: MAX_PAYLOAD_BYTES - 1] + "…"
 
 
+def _plain(message: str) -> str:
+    """One line without control characters: names come from strangers, and a terminal obeys what it is shown."""
+    return " ".join("".join(mark for mark in message if mark.isprintable() or mark.isspace()).split())
+
+
 def _cut(message: str, limit: int) -> str:
     return message if len(message) <= limit else message[: limit - 1] + "…"
 
@@ -28,7 +33,7 @@ class AttribeamError(Exception):
 
     def __init__(self, code: str, message: str) -> None:
         self.code = code
-        self.message = _cut(" ".join(message.split()), MAX_MESSAGE_CHARACTERS - len(code) - 2)
+        self.message = _cut(_plain(message), MAX_MESSAGE_CHARACTERS - len(code) - 2)
         super().__init__(code, self.message)
 
     def __str__(self) -> str:
@@ -55,4 +60,4 @@ class Fault:
     message: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "message", _cut(" ".join(self.message.split()), MAX_MESSAGE_CHARACTERS))
+        object.__setattr__(self, "message", _cut(_plain(self.message), MAX_MESSAGE_CHARACTERS))

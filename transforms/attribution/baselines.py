@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from transforms.attribution.config import AttributionConfig, ColumnBaseline, ConstantBaseline
 from transforms.attribution.model import ModelInput
-from transforms.errors import UsageError
+from transforms.errors import UsageError, quoted
 
 Values = npt.NDArray[Any]
 
@@ -19,7 +19,7 @@ def check_baselines(config: AttributionConfig, inputs: tuple[ModelInput, ...]) -
     """Refuse a baseline for something that is not an explained input, and a constant that does not fit its input.
 
     Raises:
-        UsageError: E_BASELINE_INPUT, E_BASELINE_SHAPE.
+        UsageError: E_BASELINE_INPUT, E_BASELINE_SHAPE, E_BASELINE_DTYPE.
     """
     explained = {spec.name: spec for spec in inputs if spec.explained}
     for name in config.baseline:
@@ -43,16 +43,24 @@ def constant_baseline(config: AttributionConfig, spec: ModelInput, shape: tuple[
     """The baseline that all rows share, [*shape] in the input's point dtype; None when each row has its own.
 
     Raises:
-        UsageError: E_BASELINE_SHAPE when a constant does not broadcast to `shape`.
+        UsageError: E_BASELINE_SHAPE when a constant does not broadcast to `shape`, E_BASELINE_DTYPE when it holds
+            something else than numbers, or lists of different lengths.
     """
     baseline = config.baseline_of(spec.name)
     if isinstance(baseline, ColumnBaseline):
         return None
     value = baseline.constant if isinstance(baseline, ConstantBaseline) else 0.0
     try:
-        return np.broadcast_to(np.asarray(value, spec.point_dtype), shape)
+        array = np.asarray(value, spec.point_dtype)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            "E_BASELINE_DTYPE",
+            f"the baseline of {spec.name!r} is {quoted(value)}; give numbers, in lists of the same length",
+        ) from error
+    try:
+        return np.broadcast_to(array, shape)
     except ValueError as error:
-        raise _misfit(spec.name, str(np.shape(value)), shape) from error
+        raise _misfit(spec.name, str(array.shape), shape) from error
 
 
 def given_baseline(value: Any, spec: ModelInput, rows: int, shape: tuple[int, ...]) -> Values:

@@ -87,7 +87,7 @@ class Explainer:
         named = {name: np.asarray(value) for name, value in self._by_name(inputs, self.model.inputs).items()}
         self._check(named)
         rows = len(next(iter(named.values())))
-        labels = None if target is None else np.broadcast_to(np.asarray(target, np.int64), (rows,))
+        labels = None if target is None else targets.given_labels(target, rows)
         given = {} if baselines is None else self._by_name(baselines, self.model.explained)
         (explanation,) = self.stream([Batch(named, labels, given)])
         return explanation
@@ -95,17 +95,18 @@ class Explainer:
     def stream(self, batches: Iterable[Batch]) -> Iterator[Explanation]:
         """Explain batch after batch, each as soon as its last row is done; points of several fill one call."""
         queue: deque[Work] = deque()
+        kernel: Kernel | None = None
         for batch in batches:
-            kernel = self._kernel(batch)
+            previous, kernel = kernel, self._kernel(batch)
+            if previous is not kernel:
+                # points of another shape need another program: they cannot share a call
+                yield from self._drain(queue, previous)
             queue.append(self._begin(batch, kernel))
             while pending(queue) >= kernel.batch_size:
                 self._advance(queue, kernel)
             while queue and queue[0].done:
                 yield self._finish(queue.popleft())
-        while pending(queue):
-            self._advance(queue, kernel)
-        while queue:
-            yield self._finish(queue.popleft())
+        yield from self._drain(queue, kernel)
 
     def batch_size(self, shapes: Iterable[tuple[int, ...]]) -> int:
         """Points computed at once, for inputs of these shapes."""
@@ -185,6 +186,13 @@ class Explainer:
             for spec, value in zip(self.model.inputs, inputs, strict=True)
         ]
         return _outputs(kernel, fed)
+
+    def _drain(self, queue: deque[Work], kernel: Kernel | None) -> Iterator[Explanation]:
+        """Compute all that waits, though the last call may not be full."""
+        while kernel and pending(queue):
+            self._advance(queue, kernel)
+        while queue:
+            yield self._finish(queue.popleft())
 
     def _advance(self, queue: deque[Work], kernel: Kernel) -> None:
         call = next_points(queue, self._rule, kernel.batch_size)

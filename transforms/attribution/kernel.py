@@ -104,13 +104,12 @@ class Kernel:
             tape.watch(path)
             outputs = self._model.outputs(points)
             chosen = tf.gather(outputs, tf.gather(target, slot), axis=1, batch_dims=1)
-        gradients = tape.gradient(chosen, path, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return [self._sum_by_row(gradient, slot, weight) for gradient in gradients]
-
-    def _sum_by_row(self, gradient: Any, slot: Any, weight: Any) -> Any:
-        # Not a product with a matrix of weights: there, 0 × NaN would carry one row's NaN into all the others.
-        weighted = gradient * _as_column(tf.cast(weight, gradient.dtype), gradient)
-        return tf.math.unsorted_segment_sum(weighted, slot, self.slots)
+        # weighted where they are still one number a point, and not once they have the size of the input
+        weighted = tape.gradient(
+            chosen, path, output_gradients=tf.cast(weight, chosen.dtype), unconnected_gradients="zero"
+        )
+        # not a product with a matrix of weights: there, 0 × NaN would carry one row's NaN into all the others
+        return [tf.math.unsorted_segment_sum(gradient, slot, self.slots) for gradient in weighted]
 
 
 def _on_path(value: Any, baseline: Any, slot: Any, node: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -57,7 +58,9 @@ def _saved_model(config: ModelConfig) -> Callee:
     def call(tensors: Sequence[Any]) -> Any:
         # the loaded object owns the variables: as long as this function lives, so must it
         assert loaded is not None
-        return _select(signature(**dict(zip(names, tensors, strict=True))), config)
+        outputs = signature(**dict(zip(names, tensors, strict=True)))
+        # a signature keeps its outputs in a protobuf map, whose order is another one in every process
+        return _select({name: outputs[name] for name in sorted(outputs, key=_counting)}, config)
 
     return Callee(tuple(tf.TensorSpec(specs[name].shape, specs[name].dtype, name) for name in names), call)
 
@@ -74,19 +77,26 @@ def _keras(config: ModelConfig) -> Callee:
             "E_MODEL_LOAD",
             f"the Keras model {config.path} does not know its inputs; call it once before saving",
         )
-    named = _named_inputs(model)
+    # a Sequential that was just loaded has no `input` yet, only `inputs`
+    structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    named = _named_inputs(structure, model.inputs)
 
     def call(tensors: Sequence[Any]) -> Any:
-        return _select(model(keras.tree.pack_sequence_as(model.input, tensors), training=False), config, model)
+        return _select(model(keras.tree.pack_sequence_as(structure, tensors), training=False), config, model)
 
     return Callee(tuple(tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in named.items()), call)
 
 
-def _named_inputs(model: Any) -> dict[str, Any]:
+def _named_inputs(structure: Any, tensors: Sequence[Any]) -> dict[str, Any]:
     """Input tensors by name, in the order in which Keras flattens them."""
-    if isinstance(model.input, dict):
-        return {name: model.input[name] for name in sorted(model.input)}
-    return {tensor.name: tensor for tensor in model.inputs}
+    if isinstance(structure, dict):
+        return {name: structure[name] for name in sorted(structure)}
+    return {tensor.name: tensor for tensor in tensors}
+
+
+def _counting(name: str) -> list[Any]:
+    """A sort key that puts output_2 before output_10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def _select(outputs: Any, config: ModelConfig, model: Any = None) -> Any:

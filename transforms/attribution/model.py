@@ -110,12 +110,20 @@ def _cut_at_casts(function: Any) -> tuple[Any, dict[int, tf.DType]]:
     """Feed every integer input that is only cast to a float after its cast; by input, the cast's dtype."""
     feeds, casts = list(function.inputs), {}
     for index, tensor in enumerate(function.inputs):
-        consumers = tensor.consumers()
-        if tensor.dtype.is_integer and len(consumers) == 1 and consumers[0].type == "Cast":
-            cast = consumers[0].outputs[0]
-            if cast.dtype.is_floating:
-                feeds[index], casts[index] = cast, cast.dtype
+        cast = _sole_cast(tensor) if tensor.dtype.is_integer else None
+        if cast is not None:
+            feeds[index], casts[index] = cast, cast.dtype
     return (function.prune(feeds, function.outputs[0]), casts) if casts else (function, casts)
+
+
+def _sole_cast(tensor: Any) -> Any:
+    """The float tensor that an input is cast to, when nothing else is done with it; else None."""
+    consumers = tensor.consumers()
+    # inlining the functions of a SavedModel leaves identities behind
+    while len(consumers) == 1 and consumers[0].type == "Identity":
+        consumers = consumers[0].outputs[0].consumers()
+    is_cast = len(consumers) == 1 and consumers[0].type == "Cast"
+    return consumers[0].outputs[0] if is_cast and consumers[0].outputs[0].dtype.is_floating else None
 
 
 def _describe(spec: Any, cast: bool) -> ModelInput:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -35,6 +37,19 @@ def label_faults(labels: Indices, classes: int) -> dict[int, Fault]:
     """By row, the labels (int64 [rows]) that are no index of an output with `classes` values."""
     outside = np.flatnonzero((labels < 0) | (labels >= classes))
     return {int(row): Fault("E_TARGET_RANGE", _out_of_range(int(labels[row]), classes)) for row in outside}
+
+
+def given_labels(value: Any, rows: int) -> Indices:
+    """A caller's labels, one for all rows or one a row, as int64 [rows].
+
+    Raises:
+        UsageError: E_TARGET_LABELS for anything else: 1.7 is not taken for 1.
+    """
+    labels = np.asarray(value)
+    if labels.shape not in ((), (rows,)) or not np.can_cast(labels.dtype, np.int64, "same_kind"):
+        found = f"the labels are {labels.dtype} of the shape {labels.shape}"
+        raise UsageError("E_TARGET_LABELS", f"{found}; give integers, one for all rows or one for each of the {rows}")
+    return np.broadcast_to(labels.astype(np.int64), (rows,))
 
 
 def choose(config: AttributionConfig, outputs: npt.NDArray[np.floating], labels: Indices | None) -> Indices:

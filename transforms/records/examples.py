@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.errors import Fault, quoted
-from transforms.records.decode import Feature, decode, integers
+from transforms.records.decode import decode
+from transforms.records.feature import Feature
+from transforms.records.labels import integers
 from transforms.records.source import RawBatch
 
 Values = npt.NDArray[Any]

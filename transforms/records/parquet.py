@@ -6,15 +6,12 @@ import difflib
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.errors import AttribeamError, UsageError, quoted
-
-if TYPE_CHECKING:
-    from transforms.records.source import RowRange, Selection
 
 BUFFER_BYTES = 2**20
 _TAIL_BYTES = 8  # uint32 length of the metadata, then the magic
@@ -42,18 +39,30 @@ def schema(file: BinaryIO, name: str) -> dict[str, str]:
     return {field.name: str(field.type) for field in _open(file, name, UsageError).schema_arrow}
 
 
-def read(file: BinaryIO, name: str, selection: Selection) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Streams (first row, batch) over the selected rows, opening only the row groups that hold them.
+def column_types(file: BinaryIO, name: str, wanted: Sequence[str]) -> dict[str, pa.DataType]:
+    """Arrow types of these columns, by the footer alone.
+
+    Raises:
+        UsageError: E_PARQUET_INVALID, E_COLUMN_MISSING.
+    """
+    present = _open(file, name, UsageError).schema_arrow
+    return {column: present.field(column).type for column in _checked_columns(present.names, name, wanted)}
+
+
+def read(
+    file: BinaryIO, name: str, columns: Sequence[str], rows: range, batch_rows: int
+) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Streams (first row, batch) over these rows, opening only the row groups that hold them.
 
     Raises:
         UsageError: E_COLUMN_MISSING.
         AttribeamError: E_PARQUET_INVALID, a damaged footer or page, or fewer rows than were planned.
     """
-    rows, next_row = selection.rows, selection.rows.start
+    next_row = rows.start
     opened = _open(file, name, AttribeamError)
-    columns = _checked_columns(opened.schema_arrow.names, name, selection.columns)
+    wanted = _checked_columns(opened.schema_arrow.names, name, columns)
     try:
-        for first_row, batch in _batches(opened, columns, selection):
+        for first_row, batch in _batches(opened, wanted, rows, batch_rows):
             next_row = first_row + batch.num_rows
             yield first_row, batch
     except _DAMAGE as error:
@@ -108,11 +117,12 @@ def _missing(present: Sequence[str], name: str, column: str) -> str:
     return f"{name} has no column {quoted(column)}; nearest: {hint}; correct the name under input"
 
 
-def _batches(opened: pq.ParquetFile, columns: list[str], selection: Selection) -> Iterator[tuple[int, pa.RecordBatch]]:
-    rows = selection.rows
+def _batches(
+    opened: pq.ParquetFile, columns: list[str], rows: range, batch_rows: int
+) -> Iterator[tuple[int, pa.RecordBatch]]:
     for group, first_row, stop in _overlapping(opened.metadata, rows):
         row = first_row
-        for batch in opened.iter_batches(selection.batch_rows, row_groups=[group], columns=columns, use_threads=False):
+        for batch in opened.iter_batches(batch_rows, row_groups=[group], columns=columns, use_threads=False):
             low, high = max(rows.start - row, 0), min(rows.stop - row, batch.num_rows)
             if low < high:
                 # `a` also brings a column named `a.b`: Parquet takes the dot for a path
@@ -125,7 +135,7 @@ def _batches(opened: pq.ParquetFile, columns: list[str], selection: Selection) -
             raise pa.ArrowInvalid(f"row group {group} holds {row - first_row} rows, its footer says {stop - first_row}")
 
 
-def _overlapping(metadata: pq.FileMetaData, rows: RowRange) -> Iterator[tuple[int, int, int]]:
+def _overlapping(metadata: pq.FileMetaData, rows: range) -> Iterator[tuple[int, int, int]]:
     """Number, first row and stop row of each row group that holds some of the rows."""
     row = 0
     for group in range(metadata.num_row_groups):

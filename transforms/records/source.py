@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import pyarrow as pa
 
-from transforms.errors import Fault, UsageError, quoted
-from transforms.records import parquet, tfrecord
+from transforms.errors import AttribeamError, Fault, UsageError, quoted
+from transforms.records import parquet, tf_examples, tfrecord
+from transforms.records.byte_stream import ByteStream
 from transforms.records.config import Format
+from transforms.records.feature import Feature, check_column
 
 HEAD_BYTES = tfrecord.HEADER_BYTES
 _PARQUET_NAME = re.compile(r"\.(parquet|pq)$", re.IGNORECASE)
@@ -137,12 +139,8 @@ def read_rows(file: BinaryIO, source: Source, selection: Selection) -> Iterator[
         AttribeamError: E_PARQUET_INVALID, E_TFRECORD_TRUNCATED, E_TFRECORD_LENGTH, E_TFRECORD_COMPRESSION: the file
             is damaged, or no longer the one that was indexed.
     """
-    if source.format == "parquet":
-        for first_row, table in parquet.read(file, source.name, selection):
-            yield RawBatch(first_row, table)
-    else:
-        for first_row, table, faults in tfrecord.read(file, source, selection):
-            yield RawBatch(first_row, table, faults)
+    read = _read_parquet if source.format == "parquet" else _read_tfrecord
+    return read(file, source, selection)
 
 
 def schema_of(file: BinaryIO, name: str, format: Format, codec: str) -> dict[str, str]:
@@ -152,4 +150,43 @@ def schema_of(file: BinaryIO, name: str, format: Format, codec: str) -> dict[str
         UsageError: E_PARQUET_INVALID, E_TFRECORD_TRUNCATED, E_TFRECORD_LENGTH, E_TFRECORD_COMPRESSION, or the first
             record's E_RECORD_CRC, E_RECORD_PARSE, E_RECORD_BYTES when no record can be read.
     """
-    return parquet.schema(file, name) if format == "parquet" else tfrecord.schema(file, Source(name, format, codec))
+    if format == "parquet":
+        return parquet.schema(file, name)
+    records = tfrecord.records(ByteStream(file, name, codec, UsageError), 0, tf_examples.MAX_BATCH_BYTES)
+    return tf_examples.schema(records, name)
+
+
+def check_schema(file: BinaryIO, name: str, format: Format, features: Sequence[Feature], others: Sequence[str]) -> None:
+    """Refuses at launch a Parquet file that lacks a column of `features` or `others`, or has one of a useless type.
+
+    Reads the footer only. Does nothing for TFRecord, which has no schema: every record names its own features, so
+    that only reading all of them could tell; there, a row without a feature or with another kind is a row's fault.
+
+    Raises:
+        UsageError: E_PARQUET_INVALID, E_COLUMN_MISSING, E_FEATURE_DTYPE, E_FEATURE_SHAPE.
+    """
+    if format != "parquet":
+        return
+    types = parquet.column_types(file, name, [*(feature.column for feature in features), *others])
+    for feature in features:
+        check_column(types[feature.column], feature, name)
+
+
+def _read_parquet(file: BinaryIO, source: Source, selection: Selection) -> Iterator[RawBatch]:
+    rows = range(selection.rows.start, selection.rows.stop)
+    for first_row, table in parquet.read(file, source.name, selection.columns, rows, selection.batch_rows):
+        yield RawBatch(first_row, table)
+
+
+def _read_tfrecord(file: BinaryIO, source: Source, selection: Selection) -> Iterator[RawBatch]:
+    rows, first_known = selection.rows, 0
+    stream = ByteStream(file, source.name, source.codec, AttribeamError)
+    if source.codec == "none":
+        stream.start(rows.offset)
+        first_known = rows.offset_row
+    tfrecord.pass_over(stream, first_known, rows.start)
+    row = rows.start
+    records = tfrecord.planned_records(stream, range(rows.start, rows.stop), selection.max_record_bytes)
+    for table, faults in tf_examples.batches(records, selection.columns, selection.batch_rows):
+        yield RawBatch(row, table, faults)
+        row += table.num_rows

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from refusals import refusal
 
 from transforms.errors import AttribeamError, UsageError
 from transforms.records.source import RowRange, Selection, Source, detect_format, index_file, read_rows, schema_of
@@ -31,13 +32,6 @@ def read(path: Path, columns: tuple[str, ...], rows: tuple[int, int], batch_rows
     with path.open("rb") as file:
         selection = Selection(columns, RowRange(*rows), batch_rows)
         return list(read_rows(file, Source(path.name, "parquet"), selection))
-
-
-def refusal(error: pytest.ExceptionInfo, code: str, *named: str) -> None:
-    assert error.value.code == code
-    assert len(str(error.value)) <= 500
-    for name in named:
-        assert name in str(error.value)
 
 
 def test_index_counts_rows_and_fingerprints_the_footer(digits: Path) -> None:

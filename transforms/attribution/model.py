@@ -76,19 +76,23 @@ def load_model(config: ModelConfig) -> Model:
 
     Raises:
         UsageError: E_MODEL_MISSING, E_MODEL_INVALID, E_MODEL_H5, E_MODEL_LOAD, E_MODEL_SIGNATURE, E_MODEL_OUTPUT,
-            E_MODEL_OUTPUT_SHAPE, E_MODEL_INPUT_SHAPE, E_MODEL_INPUT_DTYPE, E_MODEL_NOT_DIFFERENTIABLE.
+            E_MODEL_OUTPUT_SHAPE, E_MODEL_ACTIVATION, E_MODEL_INPUT_SHAPE, E_MODEL_INPUT_DTYPE,
+            E_MODEL_NOT_DIFFERENTIABLE.
     """
     digest = anatomy.digest(config.path)
     callee = loading.load(config)
     concrete = _flat_function(callee)
+    classes = _classes(concrete.outputs[0], config.activation)
     frozen = _can_freeze(concrete)
-    function = convert_variables_to_constants_v2(concrete, lower_control_flow=False) if frozen else concrete
-    function, casts = _cut_at_casts(function) if frozen else (function, {})
+    if frozen:
+        function, casts = _cut_at_casts(convert_variables_to_constants_v2(concrete, lower_control_flow=False))
+    else:
+        function, casts = _owning(concrete, callee), {}
     inputs = tuple(_describe(spec, index in casts) for index, spec in enumerate(callee.inputs))
     if not any(spec.explained for spec in inputs):
         raise UsageError("E_MODEL_NOT_DIFFERENTIABLE", _not_differentiable(inputs))
     outputs = _table(function, [spec.dtype for spec in callee.inputs], casts, config.activation)
-    return Model(inputs, outputs, _classes(concrete.outputs[0]), _fixed_batch(callee), digest, frozen)
+    return Model(inputs, outputs, classes, _fixed_batch(callee), digest, frozen)
 
 
 def _flat_function(callee: Callee) -> Any:
@@ -96,6 +100,16 @@ def _flat_function(callee: Callee) -> Any:
         return callee.call(tensors)
 
     return tf.function(flat, input_signature=callee.inputs, autograph=False).get_concrete_function()
+
+
+def _owning(concrete: Any, callee: Callee) -> Callable[..., Any]:
+    """The function, with what it needs: TensorFlow's graphs refer to their variables weakly."""
+
+    def call(*tensors: Any) -> Any:
+        assert callee is not None
+        return concrete(*tensors)
+
+    return call
 
 
 def _can_freeze(concrete: Any) -> bool:
@@ -162,7 +176,7 @@ def _at_least_float32(table: Any) -> Any:
     return table if table.dtype == tf.float64 else tf.cast(table, tf.float32)
 
 
-def _classes(output: Any) -> int:
+def _classes(output: Any, activation: str | None) -> int:
     shape = output.shape
     if shape.rank not in (1, 2) or not output.dtype.is_floating:
         raise UsageError(
@@ -170,14 +184,18 @@ def _classes(output: Any) -> int:
             f"the model's output is {output.dtype.name} {shape}; it must be float [batch] or [batch, classes]. Choose"
             " another with model.output, or export a model that reduces it",
         )
-    if shape.rank == 1:
-        return 1
-    if shape[1] is None:
+    classes = 1 if shape.rank == 1 else shape[1]
+    if classes is None:
         raise UsageError(
             "E_MODEL_OUTPUT_SHAPE",
             f"the model does not say how many entries its output {shape} has; export it with a fixed number",
         )
-    return int(shape[1])
+    if classes == 1 and activation == "softmax":
+        raise UsageError(
+            "E_MODEL_ACTIVATION",
+            "model.activation is softmax, which is 1 whatever the one entry of this output is; use sigmoid, or none",
+        )
+    return int(classes)
 
 
 def _fixed_batch(callee: Callee) -> int | None:

@@ -12,16 +12,17 @@ import pyarrow as pa
 
 from pipeline import plan as planning
 from pipeline.config import JobConfig
-from pipeline.plan import InputFile
+from pipeline.plan import InputFile, Known
 from transforms.attribute import AttributionJob, read_examples
 from transforms.attribution import baselines
-from transforms.attribution.explainer import Batch, Explainer
+from transforms.attribution.batch import Batch
+from transforms.attribution.explainer import Explainer
 from transforms.attribution.model import ModelInput
 from transforms.errors import UsageError
 from transforms.records import part
-from transforms.records.decode import Feature, check_column, resolve
 from transforms.records.examples import Layout, carried_type
-from transforms.records.source import RawBatch, Selection, read_rows
+from transforms.records.feature import Feature, check_column, resolve
+from transforms.records.source import RawBatch, Selection, check_schema, read_rows
 from transforms.shard import Shard
 from transforms.storage.listing import open_file
 
@@ -42,13 +43,15 @@ class Prepared:
     decides: Mapping[str, Any]
 
 
-def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: Mapping[str, InputFile]) -> Prepared:
+def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: Known) -> Prepared:
     """Check the configuration against the model and the data, and plan the shards.
+
+    The data of a run that is resumed was checked before, and is not read.
 
     Raises:
         UsageError: whatever is wrong with the configuration, the model or the dataset as a whole.
     """
-    files = planning.index_input(config, root, known)
+    files = planning.index_input(config, root, known.files)
     layout = _layout(config, explainer)
     shapes = {feature.name: feature.shape for feature in layout.inputs}
     check_reduce(config, explainer, shapes)
@@ -61,7 +64,8 @@ def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: 
     shards = planning.make_shards(files, shard_rows)
     if not shards:
         raise UsageError("E_INPUT_NO_ROWS", f"the {len(files)} input files hold no rows; check input.files")
-    layout = _with_carried_types(config, layout, shards[0])
+    _check_schemas(config, layout, [file for file in files if file.path not in known.files])
+    layout = _with_carried_types(config, layout, shards[0], known)
     decides = planning.deciding_values(config, explainer.model.digest, files)
     job = AttributionJob(
         config.output.path,
@@ -72,7 +76,8 @@ def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: 
         config.output,
         config.limits.record_bytes,
     )
-    _try_one_batch(shards[0], job, explainer)
+    if known.carried is None:
+        _try_one_batch(shards[0], job, explainer)
     return Prepared(job, shards, files, decides)
 
 
@@ -119,12 +124,22 @@ def check_reduce(config: JobConfig, explainer: Explainer, shapes: Mapping[str, t
                 raise UsageError("E_REDUCE", f"output.reduce.{name} names axis {axis}, but its shape is {shapes[name]}")
 
 
-def _with_carried_types(config: JobConfig, layout: Layout, shard: Shard) -> Layout:
+def _check_schemas(config: JobConfig, layout: Layout, files: Sequence[InputFile]) -> None:
+    features = [*layout.inputs, *layout.baselines]
+    others = [name for name in (layout.id, layout.label, *config.input.keep) if name is not None]
+    for file in files:
+        with open_file(file.path) as opened:
+            check_schema(opened, file.name, file.summary.format, features, others)
+
+
+def _with_carried_types(config: JobConfig, layout: Layout, shard: Shard, known: Known) -> Layout:
     kept = list(config.input.keep)
     taken = [name for name in kept if name in part.FIXED or name == "label" or name.startswith(part.ATTRIBUTION)]
     if taken:
         raise UsageError("E_KEEP_NAME", f"input.keep names {taken}, which are columns of the output; rename them")
     wanted = (["label"] if layout.label else []) + kept
+    if known.carried is not None and list(known.carried) == wanted:
+        return dataclasses.replace(layout, carried=known.carried)
     draft = dataclasses.replace(layout, carried=dict.fromkeys(wanted, pa.null()))
     table = _sample(shard, draft.columns).table
     for feature in (*layout.inputs, *layout.baselines):

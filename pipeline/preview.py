@@ -25,7 +25,7 @@ def preview(config: JobConfig, root: pathlib.Path, console: Console) -> None:
         UsageError: as `run` would.
     """
     explainer = Explainer.load(config.model, config.attribution)
-    prepared = prepare(config, root, explainer, {})
+    prepared = prepare(config, root, explainer, planning.Known())
     shapes = {feature.name: feature.shape for feature in prepared.job.layout.inputs}
     written = {
         spec.name: part.reduced_shape(shapes[spec.name], config.output.reduce.get(spec.name, ()))
@@ -38,7 +38,7 @@ def preview(config: JobConfig, root: pathlib.Path, console: Console) -> None:
         "input": f"{rows:,} rows in {len(prepared.files):,} files, {sum(f.size for f in prepared.files):,} bytes",
         "shards": f"{len(prepared.shards):,} of at most {max(shard.size for shard in prepared.shards):,} rows",
         "gradients": f"{rows * config.attribution.steps:,} ({config.attribution.steps} steps a row)",
-        "batch size": f"{explainer.batch_size(list(shapes.values())):,} points",
+        "batch size": f"{explainer.tiling(list(shapes.values())).points:,} points",
         "output": f"about {rows * row_bytes:,} bytes before compression, to {config.output.path}",
         "explained": ", ".join(f"{name} {list(shape)}" for name, shape in written.items()),
         "held": ", ".join(spec.name for spec in explainer.model.inputs if not spec.explained) or "no input",

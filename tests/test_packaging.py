@@ -15,8 +15,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """Built as Beam's stager builds it for `--setup_file`: `setup.py sdist`, in the folder of setup.py."""
     target = tmp_path_factory.mktemp("sdist")
-    command = [sys.executable, "setup.py", "-q", "egg_info", "--egg-base", str(target), "sdist", "--dist-dir", str(target)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    arguments = ["egg_info", "--egg-base", str(target), "sdist", "--dist-dir", str(target)]
+    subprocess.run([sys.executable, "setup.py", "-q", *arguments], cwd=ROOT, check=True, capture_output=True)
     return next(target.glob("attribeam-*.tar.gz"))
 
 

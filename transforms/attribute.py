@@ -17,8 +17,9 @@ from apache_beam.pvalue import PCollection
 from apache_beam.utils import shared
 
 from transforms.attribution import targets
+from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig, ModelConfig
-from transforms.attribution.explainer import Batch, Explainer
+from transforms.attribution.explainer import Explainer
 from transforms.attribution.explanation import Explanation
 from transforms.records import part
 from transforms.records.config import OutputConfig
@@ -57,7 +58,7 @@ class AttributionJob:
     def about(self, shard: Shard, explainer: Explainer) -> part.Provenance:
         """What the files of a shard say of themselves."""
         shapes = [feature.shape for feature in self.layout.inputs]
-        batch = explainer.batch_size(shapes)
+        batch = explainer.tiling(shapes).points
         return part.Provenance(self.fingerprint, shard.number, shard.input_digest, shard.size, batch, explainer.device)
 
     def schema(self, explainer: Explainer, about: part.Provenance) -> pa.Schema:
@@ -163,7 +164,7 @@ def chunk_rows(job: AttributionJob, explainer: Explainer) -> int:
     """Rows read at once: about 16 MiB of inputs, whole batches where that is possible."""
     shapes = [feature.shape for feature in job.layout.inputs]
     row_bytes = sum(feature.dtype.itemsize * int(np.prod(feature.shape)) for feature in job.layout.inputs)
-    rows, batch = min(MAX_CHUNK_ROWS, max(1, CHUNK_BYTES // max(1, row_bytes))), explainer.batch_size(shapes)
+    rows, batch = min(MAX_CHUNK_ROWS, max(1, CHUNK_BYTES // max(1, row_bytes))), explainer.tiling(shapes).points
     return rows - rows % batch if rows > batch else rows
 
 

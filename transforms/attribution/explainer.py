@@ -5,7 +5,6 @@ Source of the method: Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep N
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -16,30 +15,16 @@ import tensorflow as tf
 
 from transforms.attribution import baselines as base
 from transforms.attribution import targets
+from transforms.attribution.batch import Batch, by_name, check_inputs
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explanation import Explanation, assess
-from transforms.attribution.kernel import Kernel, round_up
+from transforms.attribution.kernel import Kernel, Shape, Tiling, round_up
 from transforms.attribution.model import Model, ModelInput, load_model
 from transforms.attribution.rules import quadrature
-from transforms.attribution.work import Work, next_points, pending, slots_needed
+from transforms.attribution.work import Work, choose_tiling, next_call, pending, tile
 from transforms.errors import UsageError
 
 Values = npt.NDArray[Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Batch:
-    """Rows to explain.
-
-    Attributes:
-        inputs: every model input by name, [rows, *shape].
-        labels: int64 [rows], for `target: label`.
-        baselines: by explained input, [*shape] or [rows, *shape]; those left out follow the configuration.
-    """
-
-    inputs: Mapping[str, Values]
-    labels: npt.NDArray[np.int64] | None = None
-    baselines: Mapping[str, Values] = dataclasses.field(default_factory=dict)
 
 
 class Explainer:
@@ -54,8 +39,8 @@ class Explainer:
         base.check_baselines(config, model.inputs)
         self.model, self.config = model, config
         self._rule = quadrature(config.rule, config.steps)
-        self._kernels: dict[tuple[tuple[int, ...], ...], Kernel] = {}
-        self._shared_outputs: dict[tuple[tuple[int, ...], ...], Values] = {}
+        self._kernels: dict[tuple[Shape, ...], Kernel] = {}
+        self._shared_outputs: dict[tuple[Shape, ...], Values] = {}
         if model.batch and config.batch_size not in ("auto", model.batch):
             raise UsageError(
                 "E_BATCH_SIZE",
@@ -84,11 +69,11 @@ class Explainer:
         Raises:
             UsageError: E_INPUT_NAME, E_INPUT_SHAPE, E_INPUT_DTYPE, E_TARGET_*, E_BASELINE_*.
         """
-        named = {name: np.asarray(value) for name, value in self._by_name(inputs, self.model.inputs).items()}
-        self._check(named)
+        named = {name: np.asarray(value) for name, value in by_name(inputs, self.model.inputs).items()}
+        check_inputs(named, self.model.inputs)
         rows = len(next(iter(named.values())))
         labels = None if target is None else targets.given_labels(target, rows)
-        given = {} if baselines is None else self._by_name(baselines, self.model.explained)
+        given = {} if baselines is None else by_name(baselines, self.model.explained)
         (explanation,) = self.stream([Batch(named, labels, given)])
         return explanation
 
@@ -102,19 +87,20 @@ class Explainer:
                 # points of another shape need another program: they cannot share a call
                 yield from self._drain(queue, previous)
             queue.append(self._begin(batch, kernel))
-            while pending(queue) >= kernel.batch_size:
+            while pending(queue) >= kernel.tiling.slots:
                 self._advance(queue, kernel)
             while queue and queue[0].done:
                 yield self._finish(queue.popleft())
         yield from self._drain(queue, kernel)
 
-    def batch_size(self, shapes: Iterable[tuple[int, ...]]) -> int:
-        """Points computed at once, for inputs of these shapes."""
+    def tiling(self, shapes: Iterable[Shape]) -> Tiling:
+        """How the points of one call are laid out, for inputs of these shapes."""
         if self.model.batch:
-            return self.model.batch
-        if self.config.batch_size != "auto":
-            return self.config.batch_size
-        return _batch_size_for(sum(int(np.prod(shape)) for shape in shapes))
+            return choose_tiling(self.model.batch, self.config.steps, exact=True)
+        size = self.config.batch_size
+        if size == "auto":
+            size = _batch_size_for(sum(int(np.prod(shape)) for shape in shapes))
+        return choose_tiling(size, self.config.steps)
 
     @property
     def device(self) -> str:
@@ -127,29 +113,10 @@ class Explainer:
         """Programs that TensorFlow traced so far."""
         return sum(kernel.traces() for kernel in self._kernels.values())
 
-    def _by_name(self, values: Any, specs: tuple[ModelInput, ...]) -> Mapping[str, Any]:
-        names = {spec.name for spec in specs}
-        if not isinstance(values, Mapping):
-            if len(names) > 1:
-                raise UsageError("E_INPUT_NAME", f"the model has the inputs {sorted(names)}; give a dict with each")
-            return {next(iter(names)): values}
-        if not set(values) <= names:
-            raise UsageError("E_INPUT_NAME", f"{sorted(set(values) - names)} are not among {sorted(names)}")
-        return values
-
-    def _check(self, inputs: Mapping[str, Values]) -> None:
-        rows = {len(value) if value.ndim else 0 for value in inputs.values()}
-        if len(inputs) < len(self.model.inputs) or len(rows) != 1 or 0 in rows:
-            found = {name: value.shape for name, value in inputs.items()}
-            raise UsageError("E_INPUT_SHAPE", f"give every input with the same number of rows; found {found}")
-        for spec in self.model.inputs:
-            _check_input(spec, inputs[spec.name])
-
     def _kernel(self, batch: Batch) -> Kernel:
         shapes = tuple(batch.inputs[spec.name].shape[1:] for spec in self.model.inputs)
         if shapes not in self._kernels:
-            size = self.batch_size(shapes)
-            self._kernels[shapes] = Kernel(self.model, shapes, size, slots_needed(size, self.config.steps))
+            self._kernels[shapes] = Kernel(self.model, shapes, self.tiling(shapes))
         return self._kernels[shapes]
 
     def _begin(self, batch: Batch, kernel: Kernel) -> Work:
@@ -160,7 +127,8 @@ class Explainer:
         start = self._baseline_outputs(batch, inputs, baselines, kernel)
         rows = np.arange(len(table))
         start_row = rows if len(start) > 1 else np.zeros_like(rows)
-        return Work(inputs, baselines, chosen, table[rows, chosen], start[start_row, chosen], self.config.steps)
+        tiles = -(-self.config.steps // kernel.tiling.nodes)
+        return Work(inputs, baselines, chosen, table[rows, chosen], start[start_row, chosen], tiles)
 
     def _baseline(self, batch: Batch, spec: ModelInput) -> Values:
         rows, shape = len(batch.inputs[spec.name]), batch.inputs[spec.name].shape[1:]
@@ -195,11 +163,12 @@ class Explainer:
             yield self._finish(queue.popleft())
 
     def _advance(self, queue: deque[Work], kernel: Kernel) -> None:
-        call = next_points(queue, self._rule, kernel.batch_size)
-        fixed = [round_up(value, kernel.slots) for value in call.inputs]
-        starts = [round_up(value, kernel.slots) for value in call.baselines]
-        sums = kernel.gradients(fixed, starts, round_up(call.target, kernel.slots), call.points)
-        call.add(sums)
+        slots = kernel.tiling.slots
+        call = next_call(queue, tile(self._rule, kernel.tiling.nodes), slots)
+        inputs = [round_up(value, slots) for value in call.inputs]
+        starts = [round_up(value, slots) for value in call.baselines]
+        target, nodes, weights = (round_up(value, slots) for value in (call.target, call.nodes, call.weights))
+        call.add(kernel.gradients(inputs, starts, target, nodes, weights))
 
     def _finish(self, work: Work) -> Explanation:
         names = [spec.name for spec in self.model.explained]
@@ -212,26 +181,12 @@ class Explainer:
 
 
 def _outputs(kernel: Kernel, inputs: list[Values]) -> Values:
-    size, rows = kernel.batch_size, len(inputs[0])
+    size, rows = kernel.tiling.points, len(inputs[0])
     tables = []
     for first in range(0, rows, size):
         part = [round_up(value[first : first + size], size) for value in inputs]
         tables.append(kernel.outputs(part)[: rows - first])
     return np.concatenate(tables)
-
-
-def _check_input(spec: ModelInput, value: Values) -> None:
-    fits = len(value.shape) == len(spec.shape) + 1 and all(
-        wanted in (None, found) for wanted, found in zip(spec.shape, value.shape[1:], strict=True)
-    )
-    if not fits:
-        raise UsageError(
-            "E_INPUT_SHAPE", f"input {spec.name!r} has the shape {value.shape}; the model wants [rows, {spec.shape}]"
-        )
-    if not np.can_cast(value.dtype, spec.dtype, "same_kind"):
-        raise UsageError(
-            "E_INPUT_DTYPE", f"input {spec.name!r} is {value.dtype}; the model wants {spec.dtype}: convert it yourself"
-        )
 
 
 def _batch_size_for(values: int) -> int:

@@ -17,20 +17,24 @@ import tensorflow as tf
 from transforms.attribution.model import Model
 
 Values = npt.NDArray[Any]
+Shape = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Points:
-    """What one call computes: `batch_size` points on the paths of at most `slots` rows.
+class Tiling:
+    """How one call is laid out: `slots` paths, each with `nodes` points on it.
 
-    slot: int32 [batch_size], the row of a point, as an index below `slots`.
-    node: [batch_size], where on its path a point lies, 0 at the baseline and 1 at the input.
-    weight: [batch_size], how much its gradient counts; 0 for the padding.
+    A path's points share its input and its baseline, and their gradients are summed at once: nothing is gathered or
+    scattered point by point.
     """
 
-    slot: Values
-    node: Values
-    weight: Values
+    slots: int
+    nodes: int
+
+    @property
+    def points(self) -> int:
+        """Gradients computed in one call."""
+        return self.slots * self.nodes
 
 
 class Kernel:
@@ -39,49 +43,46 @@ class Kernel:
     Args:
         model: what is explained.
         shapes: of each model input, without the batch dimension.
-        batch_size: points computed at once.
-        slots: rows that the points of one call may belong to.
+        tiling: of a call.
     """
 
-    def __init__(self, model: Model, shapes: Sequence[tuple[int, ...]], batch_size: int, slots: int) -> None:
-        self.batch_size, self.slots = batch_size, slots
-        self._model = model
-        dtypes = [spec.point_dtype for spec in model.inputs]
-        self._real = model.real_dtype
-        batch = [tf.TensorSpec((batch_size, *shape), dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
-        rows = [tf.TensorSpec((slots, *shape), dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
-        explained = [spec for spec, kind in zip(rows, model.inputs, strict=True) if kind.explained]
-        slot = tf.TensorSpec((batch_size,), tf.int32)
-        point = tf.TensorSpec((batch_size,), self._real)
+    def __init__(self, model: Model, shapes: Sequence[Shape], tiling: Tiling) -> None:
+        self.tiling = tiling
+        self._model, self._real = model, model.real_dtype
+        typed = [(shape, spec.point_dtype) for shape, spec in zip(shapes, model.inputs, strict=True)]
+        batch = [tf.TensorSpec((tiling.points, *shape), dtype) for shape, dtype in typed]
+        paths = [tf.TensorSpec((tiling.slots, *shape), dtype) for shape, dtype in typed]
+        starts = [path for path, spec in zip(paths, model.inputs, strict=True) if spec.explained]
+        points = tf.TensorSpec((tiling.slots, tiling.nodes), self._real)
+        target = tf.TensorSpec((tiling.slots,), tf.int32)
         self._forward = tf.function(model.outputs, input_signature=[batch], autograph=False)
         self._gradients = tf.function(
-            self._weighted_gradients,
-            input_signature=[rows, explained, tf.TensorSpec((slots,), tf.int32), slot, point, point],
-            autograph=False,
+            self._weighted_gradients, input_signature=[paths, starts, target, points, points], autograph=False
         )
 
     def outputs(self, inputs: Sequence[Values]) -> Values:
-        """F of one padded batch: [batch_size, classes]."""
+        """F of one padded batch: [points, classes]."""
         result: Values = self._forward([tf.convert_to_tensor(value) for value in inputs]).numpy()
         return result
 
     def gradients(
-        self, inputs: Sequence[Values], baselines: Sequence[Values], target: Values, points: Points
+        self, inputs: Sequence[Values], baselines: Sequence[Values], target: Values, nodes: Values, weights: Values
     ) -> list[Values]:
-        """Σ weight · ∂F_target/∂input over the points of each row, one [slots, *shape] for every explained input.
+        """Σ weight · ∂F_target/∂input over the points of each path, one [slots, *shape] for every explained input.
 
         Args:
             inputs: each model input, [slots, *shape].
             baselines: of each explained input, [slots, *shape].
             target: int32 [slots].
+            nodes: [slots, nodes], where on its path a point lies, 0 at the baseline and 1 at the input.
+            weights: [slots, nodes], how much its gradient counts; 0 for padding.
         """
         sums = self._gradients(
             [tf.convert_to_tensor(value) for value in inputs],
             [tf.convert_to_tensor(value) for value in baselines],
             tf.convert_to_tensor(target),
-            tf.convert_to_tensor(points.slot),
-            tf.convert_to_tensor(points.node, self._real),
-            tf.convert_to_tensor(points.weight, self._real),
+            tf.convert_to_tensor(nodes, self._real),
+            tf.convert_to_tensor(weights, self._real),
         )
         return [value.numpy() for value in sums]
 
@@ -90,35 +91,37 @@ class Kernel:
         return int(self._forward.experimental_get_tracing_count() + self._gradients.experimental_get_tracing_count())
 
     def _weighted_gradients(
-        self, rows: list[Any], baselines: list[Any], target: Any, slot: Any, node: Any, weight: Any
+        self, inputs: list[Any], baselines: list[Any], target: Any, nodes: Any, weights: Any
     ) -> list[Any]:
         starts = iter(baselines)
-        points, path = [], []
-        for value, spec in zip(rows, self._model.inputs, strict=True):
+        points, explained = [], []
+        for value, spec in zip(inputs, self._model.inputs, strict=True):
             if spec.explained:
-                path.append(_on_path(value, next(starts), slot, node))
-                points.append(path[-1])
+                points.append(self._on_paths(value, next(starts), nodes))
+                explained.append(points[-1])
             else:
-                points.append(tf.gather(value, slot))
+                points.append(tf.repeat(value, self.tiling.nodes, axis=0))
         with tf.GradientTape() as tape:
-            tape.watch(path)
+            tape.watch(explained)
             outputs = self._model.outputs(points)
-            chosen = tf.gather(outputs, tf.gather(target, slot), axis=1, batch_dims=1)
+            chosen = tf.gather(outputs, tf.repeat(target, self.tiling.nodes), axis=1, batch_dims=1)
         # weighted where they are still one number a point, and not once they have the size of the input
-        weighted = tape.gradient(
-            chosen, path, output_gradients=tf.cast(weight, chosen.dtype), unconnected_gradients="zero"
-        )
-        # not a product with a matrix of weights: there, 0 × NaN would carry one row's NaN into all the others
-        return [tf.math.unsorted_segment_sum(gradient, slot, self.slots) for gradient in weighted]
+        seed = tf.reshape(tf.cast(weights, chosen.dtype), [-1])
+        gradients = tape.gradient(chosen, explained, output_gradients=seed, unconnected_gradients="zero")
+        return [
+            self._sum_by_path(gradient, point.shape[1:]) for gradient, point in zip(gradients, explained, strict=True)
+        ]
 
+    def _on_paths(self, value: Any, baseline: Any, nodes: Any) -> Any:
+        """[slots, *shape] and [slots, nodes] → every point, [points, *shape], path by path."""
+        shape = value.shape[1:]
+        step = tf.reshape(tf.cast(nodes, value.dtype), [*nodes.shape, *[1] * len(shape)])
+        points = tf.expand_dims(baseline, 1) + step * tf.expand_dims(value - baseline, 1)
+        return tf.reshape(points, [self.tiling.points, *shape])
 
-def _on_path(value: Any, baseline: Any, slot: Any, node: Any) -> Any:
-    start, way = tf.gather(baseline, slot), tf.gather(value - baseline, slot)
-    return start + _as_column(tf.cast(node, value.dtype), way) * way
-
-
-def _as_column(vector: Any, like: Any) -> Any:
-    return tf.reshape(vector, [-1, *[1] * (like.shape.rank - 1)])
+    def _sum_by_path(self, gradient: Any, points: Any) -> Any:
+        # Not a product with a matrix of weights: there, 0 × NaN would carry one path's NaN into all the others.
+        return tf.reduce_sum(tf.reshape(gradient, [self.tiling.slots, self.tiling.nodes, *points.shape[1:]]), axis=1)
 
 
 def round_up(rows: Values, size: int) -> Values:

@@ -9,11 +9,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.kernel import Points
+from transforms.attribution.kernel import Tiling
 from transforms.attribution.model import ModelInput
 from transforms.attribution.rules import Quadrature
 
 Values = npt.NDArray[Any]
+
+# A slot costs about as much as a tenth of a point: its row is fed, and its sum is brought back and added
+SLOT_COST = 0.1
+MAX_NODES = 32
+
+
+def choose_tiling(batch_size: int, steps: int, exact: bool = False) -> Tiling:
+    """The layout of at most `batch_size` points that computes `steps` points a row at the least cost.
+
+    Args:
+        exact: a call must have just `batch_size` points, for a model that takes no other number.
+    """
+
+    def cost(nodes: int) -> float:
+        return -(-steps // nodes) * (nodes + SLOT_COST) / steps
+
+    candidates = range(1, min(batch_size, MAX_NODES) + 1)
+    nodes = min((n for n in candidates if not exact or batch_size % n == 0), key=cost)
+    return Tiling(batch_size // nodes, nodes)
 
 
 class Work:
@@ -24,7 +43,7 @@ class Work:
         baselines: of each explained input, [rows, *shape] or [1, *shape].
         target: int64 [rows].
         output, baseline_output: F(x) and F(x′) at the target, [rows].
-        steps: points of one row.
+        tiles: slots that one row takes.
     """
 
     def __init__(
@@ -34,17 +53,17 @@ class Work:
         target: npt.NDArray[np.int64],
         output: Values,
         baseline_output: Values,
-        steps: int,
+        tiles: int,
     ) -> None:
         self.inputs, self.baselines, self.target = inputs, baselines, target
         self.output, self.baseline_output = output, baseline_output
-        self.total, self.taken = len(target) * steps, 0
-        # a row whose points span several calls is summed in float64
+        self.total, self.taken = len(target) * tiles, 0
+        # a row whose points span several slots is summed in float64
         self.sums = [np.zeros((len(target), *value.shape[1:])) for value in baselines]
 
     @property
     def left(self) -> int:
-        """Points not yet computed."""
+        """Slots not yet computed."""
         return self.total - self.taken
 
     @property
@@ -64,83 +83,80 @@ class Work:
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """Consecutive rows of one work within a call: rows [first, stop) of the work stand in the slots from `slot` on."""
+    """What a call takes from one work: `rows`, int [slots], ascending, a row once for each of its tiles."""
 
     work: Work
-    first: int
-    stop: int
-    slot: int
+    rows: Values
+
+    def add(self, sums: Sequence[Values]) -> None:
+        """Add the weighted gradients, [slots, *shape] of each explained input, to their rows."""
+        rows, first = np.unique(self.rows, return_index=True)
+        for total, value in zip(self.work.sums, sums, strict=True):
+            total[rows] += np.add.reduceat(value, first, axis=0, dtype=np.float64)
 
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One call of the kernel: its points, and the rows they belong to (not yet padded to all slots)."""
+    """One call of the kernel, not yet padded to all slots: nodes and weights are [slots, nodes]."""
 
     segments: list[Segment]
-    points: Points
+    nodes: Values
+    weights: Values
 
     @property
     def inputs(self) -> list[Values]:
-        """Each model input of the rows, [rows, *shape]."""
-        return _stack([[value[part.first : part.stop] for value in part.work.inputs] for part in self.segments])
+        """Each model input of the slots' rows, [slots, *shape]."""
+        return _stack([[value[part.rows] for value in part.work.inputs] for part in self.segments])
 
     @property
     def baselines(self) -> list[Values]:
-        """Each explained input's baselines of the rows, [rows, *shape]."""
-        return _stack([[_rows(value, part) for value in part.work.baselines] for part in self.segments])
+        """Each explained input's baselines of the slots' rows, [slots, *shape]."""
+        return _stack([[_at(value, part.rows) for value in part.work.baselines] for part in self.segments])
 
     @property
     def target(self) -> Values:
-        """int32 [rows]."""
-        return np.concatenate([part.work.target[part.first : part.stop] for part in self.segments]).astype(np.int32)
+        """int32 [slots]."""
+        return np.concatenate([part.work.target[part.rows] for part in self.segments]).astype(np.int32)
 
     def add(self, sums: Sequence[Values]) -> None:
         """Add the weighted gradients, [slots, *shape] of each explained input, to the rows they belong to."""
+        slot = 0
         for part in self.segments:
-            slots = slice(part.slot, part.slot + part.stop - part.first)
-            for total, value in zip(part.work.sums, sums, strict=True):
-                total[part.first : part.stop] += value[slots]
+            with np.errstate(invalid="ignore", over="ignore"):
+                part.add([value[slot : slot + len(part.rows)] for value in sums])
+            slot += len(part.rows)
 
 
 def pending(queue: Iterable[Work]) -> int:
-    """Points that wait."""
+    """Slots that wait."""
     return sum(work.left for work in queue)
 
 
-def slots_needed(batch_size: int, steps: int) -> int:
-    """The most rows that `batch_size` consecutive points can belong to, with `steps` points a row."""
-    return 1 if batch_size == 1 else (batch_size - 2) // steps + 2
-
-
-def next_points(queue: Iterable[Work], rule: Quadrature, batch_size: int) -> Call:
-    """Take the next points, in the order of rows and nodes; a ragged tail repeats the last point with weight 0."""
-    steps, slot, left = len(rule.nodes), 0, batch_size
-    segments, slots, nodes = [], [], []
-    for work in queue:
-        if work.done or not left:
-            continue
-        point = np.arange(work.taken, work.taken + min(left, work.left))
-        work.taken, left = work.taken + len(point), left - len(point)
-        row = point // steps
-        segments.append(Segment(work, int(row[0]), int(row[-1]) + 1, slot))
-        slots.append(row - row[0] + slot)
-        nodes.append(point % steps)
-        slot += segments[-1].stop - segments[-1].first
-    return Call(segments, _padded(np.concatenate(slots), np.concatenate(nodes), rule, batch_size))
-
-
-def _padded(slot: Values, node: Values, rule: Quadrature, size: int) -> Points:
-    missing = size - len(slot)
-    return Points(
-        slot=np.pad(slot, (0, missing), mode="edge").astype(np.int32),
-        node=np.pad(rule.nodes[node], (0, missing), mode="edge"),
-        weight=np.pad(rule.weights[node], (0, missing)),
+def tile(rule: Quadrature, nodes: int) -> Quadrature:
+    """The rule in tiles of `nodes` points, [tiles, nodes]; a ragged tail repeats the last node with weight 0."""
+    missing = -len(rule.nodes) % nodes
+    return Quadrature(
+        np.pad(rule.nodes, (0, missing), mode="edge").reshape(-1, nodes),
+        np.pad(rule.weights, (0, missing)).reshape(-1, nodes),
     )
 
 
-def _rows(value: Values, part: Segment) -> Values:
-    rows = part.stop - part.first
-    return np.broadcast_to(value, (rows, *value.shape[1:])) if len(value) == 1 else value[part.first : part.stop]
+def next_call(queue: Iterable[Work], tiles: Quadrature, slots: int) -> Call:
+    """Take the next tiles, in the order of rows and nodes, for at most `slots` slots."""
+    segments, taken = [], list[Values]()
+    for work in queue:
+        count = min(slots, work.left)
+        if count:
+            position = np.arange(work.taken, work.taken + count)
+            segments.append(Segment(work, position // len(tiles.nodes)))
+            taken.append(position % len(tiles.nodes))
+            work.taken, slots = work.taken + count, slots - count
+    chosen = np.concatenate(taken)
+    return Call(segments, tiles.nodes[chosen], tiles.weights[chosen])
+
+
+def _at(value: Values, rows: Values) -> Values:
+    return np.broadcast_to(value, (len(rows), *value.shape[1:])) if len(value) == 1 else value[rows]
 
 
 def _stack(parts: list[list[Values]]) -> list[Values]:

@@ -8,9 +8,10 @@ import tensorflow as tf
 from models import inference_layers, mlp, save_function, saved_keras, status_zoo
 
 from transforms.attribution import anatomy, loading, model
+from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig, ModelConfig
-from transforms.attribution.explainer import Batch, Explainer
-from transforms.attribution.kernel import Kernel
+from transforms.attribution.explainer import Explainer
+from transforms.attribution.kernel import Kernel, Tiling
 from transforms.errors import UsageError
 
 STEPS, N = 5, 6
@@ -94,7 +95,7 @@ def test_repeated_with_the_same_settings_it_is_bit_identical(model_of, explainer
 
 def test_padding_never_changes_a_value(model_of, explainer):
     engine = predicted(explainer, model_of, 64)
-    x = rows(13)  # 65 points: a full call, and one with 63 padded points
+    x = rows(13)  # of 5 points each, 12 rows a call: a full call, and one with 11 padded slots
     expected = values(engine.explain(x))
     # 1 to 12 rows: the same positions in the call, another amount of padding
     for count in (1, 4, 12):
@@ -106,13 +107,13 @@ def test_points_of_several_batches_share_a_call(model_of, explainer, monkeypatch
     gradients = Kernel.gradients
 
     def counted(kernel, *arguments):
-        calls.append(np.count_nonzero(arguments[-1].weight))
+        calls.append(kernel.tiling)
         return gradients(kernel, *arguments)
 
     monkeypatch.setattr(Kernel, "gradients", counted)
     engine = predicted(explainer, model_of, 64)
     found = list(engine.stream(split(rows(26), [1])))
-    assert calls == [64, 64, 2]  # 26 rows of 5 points each
+    assert calls == [Tiling(slots=12, nodes=5)] * 3  # 26 rows of 5 points each: 12, 12 and 2 of them
     assert len(found) == 26
 
 
@@ -126,7 +127,7 @@ def test_a_batch_leaves_the_stream_as_soon_as_it_is_done(model_of, explainer):
 
     stream = predicted(explainer, model_of, 64).stream(batches())
     next(stream)
-    assert len(taken) == 13  # the first 13 rows fill the first call of 64 points
+    assert len(taken) == 12  # the first 12 rows, of 5 points each, fill the first call of 60 points
 
 
 def zoo(explainer, model_of, **fields):

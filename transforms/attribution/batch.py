@@ -1,0 +1,74 @@
+"""What a caller hands over to be explained: arrays by input name, checked against the model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transforms.attribution.model import ModelInput
+from transforms.errors import UsageError
+
+Values = npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Rows to explain.
+
+    Attributes:
+        inputs: every model input by name, [rows, *shape].
+        labels: int64 [rows], for `target: label`.
+        baselines: by explained input, [*shape] or [rows, *shape]; those left out follow the configuration.
+    """
+
+    inputs: Mapping[str, Values]
+    labels: npt.NDArray[np.int64] | None = None
+    baselines: Mapping[str, Values] = dataclasses.field(default_factory=dict)
+
+
+def by_name(values: Any, specs: tuple[ModelInput, ...]) -> Mapping[str, Any]:
+    """An array for the only input, or a mapping, as a mapping.
+
+    Raises:
+        UsageError: E_INPUT_NAME for a name that no input has, or an array where there are several inputs.
+    """
+    names = {spec.name for spec in specs}
+    if not isinstance(values, Mapping):
+        if len(names) > 1:
+            raise UsageError("E_INPUT_NAME", f"the model has the inputs {sorted(names)}; give a dict with each")
+        return {next(iter(names)): values}
+    if not set(values) <= names:
+        raise UsageError("E_INPUT_NAME", f"{sorted(set(values) - names)} are not among {sorted(names)}")
+    return values
+
+
+def check_inputs(inputs: Mapping[str, Values], specs: tuple[ModelInput, ...]) -> None:
+    """Refuse what the model would not take.
+
+    Raises:
+        UsageError: E_INPUT_SHAPE, E_INPUT_DTYPE.
+    """
+    rows = {len(value) if value.ndim else 0 for value in inputs.values()}
+    if len(inputs) < len(specs) or len(rows) != 1 or 0 in rows:
+        found = {name: value.shape for name, value in inputs.items()}
+        raise UsageError("E_INPUT_SHAPE", f"give every input with the same number of rows; found {found}")
+    for spec in specs:
+        _check_input(spec, inputs[spec.name])
+
+
+def _check_input(spec: ModelInput, value: Values) -> None:
+    fits = len(value.shape) == len(spec.shape) + 1 and all(
+        wanted in (None, found) for wanted, found in zip(spec.shape, value.shape[1:], strict=True)
+    )
+    if not fits:
+        raise UsageError(
+            "E_INPUT_SHAPE", f"input {spec.name!r} has the shape {value.shape}; the model wants [rows, {spec.shape}]"
+        )
+    if not np.can_cast(value.dtype, spec.dtype, "same_kind"):
+        raise UsageError(
+            "E_INPUT_DTYPE", f"input {spec.name!r} is {value.dtype}; the model wants {spec.dtype}: convert it yourself"
+        )

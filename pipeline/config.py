@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -112,12 +113,17 @@ def _known_keys(parents: tuple[Any, ...]) -> list[str]:
     return list(model.model_fields)
 
 
+def _pattern(root: pathlib.Path, path: str) -> str:
+    """A path that may be a glob, below a folder whose own name is none."""
+    return path if is_url(path) else str(pathlib.Path(glob.escape(str(root))) / path)
+
+
 def _under(root: pathlib.Path, config: JobConfig) -> JobConfig:
     def absolute(path: str) -> str:
         return path if is_url(path) else str(root / path)
 
     model = config.model.model_copy(update={"path": absolute(config.model.path)})
-    files = [absolute(path) for path in config.input.files]
+    files = [absolute(path) if (root / path).exists() else _pattern(root, path) for path in config.input.files]
     source = config.input.model_copy(update={"files": files})
     output = config.output.model_copy(update={"path": absolute(config.output.path)})
     return config.model_copy(update={"model": model, "input": source, "output": output})

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
+import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.utils import shared
@@ -21,11 +22,13 @@ from pipeline.job import build
 from pipeline.prepare import Prepared, prepare
 from pipeline.progress import ProgressReport
 from transforms import errors
+from transforms.attribute import AttributionJob
 from transforms.attribution.explainer import Explainer
 from transforms.finalize import RunPlan, inspect_part, versions
+from transforms.records import part
 from transforms.shard import Shard
 from transforms.storage import manifest as names
-from transforms.storage.place import LocalPlace, Place, open_place
+from transforms.storage.place import Place, open_place
 
 log = logging.getLogger(__name__)
 _RAISED_ON_WORKER = re.compile(
@@ -62,29 +65,34 @@ def run(config: JobConfig, root: pathlib.Path, beam_options: Sequence[str] = ())
     place = open_place(config.output.path)
     handle = shared.Shared()
     explainer = handle.acquire(lambda: Explainer.load(config.model, config.attribution))
-    prepared = prepare(config, root, explainer, _finished_files(place))
-    _claim(place, prepared, config)
-    todo = [shard for shard in prepared.shards if not _has_valid_part(shard, prepared, place)]
-    if not todo and place.exists(names.SUCCESS):
+    prepared = prepare(config, root, explainer, _known_before(place))
+    plan = RunPlan(prepared.job, prepared.shards, config.limits.quarantined, started)
+    with place.alone():
+        _claim(place, prepared, config)
+        return _finish(plan, place, handle, beam_options)
+
+
+def _finish(plan: RunPlan, place: Place, handle: shared.Shared, beam_options: Sequence[str]) -> Outcome:
+    """Compute what is missing of the plan; two launchers must not do so at once, for one removes what the other has
+    just finalized."""
+    pinned = _pinned(place)
+    todo = [shard for shard in plan.shards if not _has_valid_part(shard, plan.job, place, pinned or {})]
+    if not todo and pinned is not None:
         return Outcome(place.root, 0, names.read_manifest(place))
     _remove_unfinished(place)
-    run_plan = RunPlan(prepared.job, prepared.shards, config.limits.quarantined, started)
-    with ProgressReport(place, prepared.job.fingerprint, prepared.shards):
-        _run_pipeline(run_plan, todo, handle, beam_options)
-    if isinstance(place, LocalPlace):
-        place.clear_scratch()
+    with ProgressReport(place, plan.job.fingerprint, plan.shards):
+        _run_pipeline(plan, todo, handle, beam_options)
     return Outcome(place.root, len(todo), names.read_manifest(place))
 
 
-def _finished_files(place: Place) -> dict[str, planning.InputFile]:
-    """Input files whose every shard has a part: they need not be opened again."""
+def _known_before(place: Place) -> planning.Known:
+    """What an earlier invocation found out: input files whose every shard has a part need not be opened again."""
     if not place.exists(names.PLAN):
-        return {}
-    shards, files = planning.read_plan(place)
-    recorded = _recorded(place)
-    done = {name for name in place.names() if names.PART.fullmatch(name)}
-    open_paths = {shard.path for shard in shards if names.part_name(recorded["fingerprint"], shard.number) not in done}
-    return {path: file for path, file in files.items() if path not in open_paths}
+        return planning.Known()
+    plan, fingerprint, done = planning.read_plan(place), _recorded(place)["fingerprint"], set(place.names())
+    unfinished = {shard.path for shard in plan.shards if names.part_name(fingerprint, shard.number) not in done}
+    files = {path: file for path, file in plan.files.items() if path not in unfinished}
+    return planning.Known(files, plan.carried)
 
 
 def _recorded(place: Place) -> dict[str, Any]:
@@ -113,7 +121,7 @@ def _claim(place: Place, prepared: Prepared, config: JobConfig) -> None:
             "E_OUTPUT_OTHER_RUN",
             f"{place.root} holds another run; these differ: {differing}. Give another output.path, or restore them",
         )
-    planning.write_plan(place, prepared.shards, prepared.files)
+    planning.write_plan(place, prepared.shards, prepared.files, prepared.job.layout.carried)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -121,12 +129,26 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} ({errors.quoted(old.get(key))} there, {errors.quoted(new.get(key))} now)" for key in keys)
 
 
-def _has_valid_part(shard: Shard, prepared: Prepared, place: Place) -> bool:
-    name = prepared.job.part_of(shard)
+def _pinned(place: Place) -> dict[str, str] | None:
+    """By file, the sha256 that a finished run vouches for; None when it is not finished, or its records are damaged."""
+    try:
+        manifest = names.read_manifest(place)
+    except errors.AttribeamError:
+        return None
+    if not place.exists(names.FILES) or names.sha256_of(place, names.FILES)[0] != manifest["files_sha256"][names.FILES]:
+        return None
+    with place.open(names.FILES) as file:
+        return {row["file"]: row["sha256"] for row in pq.read_table(file).to_pylist()}
+
+
+def _has_valid_part(shard: Shard, job: AttributionJob, place: Place, pinned: Mapping[str, str]) -> bool:
+    name = job.part_of(shard)
     if not place.exists(name):
         return False
     try:
-        inspect_part(shard, prepared.job, place)
+        for entry in inspect_part(shard, job, place).entries:
+            if pinned.get(entry["file"], entry["sha256"]) != entry["sha256"]:
+                raise part.damaged(entry["file"], "it is no longer the file that the manifest vouches for")
     except errors.AttribeamError as error:
         log.warning("%s; moved to %s", error, names.DAMAGED)
         for damaged in (name, names.quarantine_name(name)):
@@ -141,8 +163,6 @@ def _remove_unfinished(place: Place) -> None:
     for name in (names.SUCCESS, names.MANIFEST, names.FILES):
         if place.exists(name):
             place.remove(name)
-    if isinstance(place, LocalPlace):
-        place.clear_scratch()
 
 
 def _run_pipeline(plan: RunPlan, todo: Sequence[Shard], handle: shared.Shared, beam_options: Sequence[str]) -> None:

@@ -118,7 +118,8 @@ def main() -> None:
     """The console script: run a command, and turn what goes wrong into few lines and an exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _interrupt)
     sys.excepthook = _unexpected
     try:
         app()
@@ -127,13 +128,13 @@ def main() -> None:
         if error.exit_code == 1:
             typer.echo(f"The traceback is in {_write_log(error)}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; run the same command again to go on where it stopped", err=True)
-        sys.exit(INTERRUPTED)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    """Leave at once: a run is whole at any moment, and an exception would be lost among those that Beam wraps."""
+    cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""
+    os.write(2, cursor + b"interrupted; run the same command again to go on where it stopped\n")
+    os._exit(INTERRUPTED)
 
 
 def _unexpected(kind: type[BaseException], error: BaseException, trace: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import itertools
@@ -44,6 +45,9 @@ COLUMNS = pa.schema(
 )
 
 
+CARRIED = b"attribeam.carried"
+
+
 @dataclasses.dataclass(frozen=True)
 class InputFile:
     """One file of the dataset; `name` is what the output calls it."""
@@ -52,6 +56,28 @@ class InputFile:
     name: str
     size: int
     summary: FileSummary
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordedPlan:
+    """What `_plan.parquet` holds: the shards, their files by path, and the types of the carried columns."""
+
+    shards: Sequence[Shard]
+    files: Mapping[str, InputFile]
+    carried: Mapping[str, pa.DataType]
+
+
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What need not be found out again when a run is resumed.
+
+    Attributes:
+        files: by path, input files whose every shard has a part.
+        carried: types of the carried columns; None when the run is new.
+    """
+
+    files: Mapping[str, InputFile] = dataclasses.field(default_factory=dict)
+    carried: Mapping[str, pa.DataType] | None = None
 
 
 def index_input(config: JobConfig, root: pathlib.Path, known: Mapping[str, InputFile]) -> list[InputFile]:
@@ -152,9 +178,12 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def write_plan(place: Place, shards: Sequence[Shard], files: Sequence[InputFile]) -> None:
+def write_plan(
+    place: Place, shards: Sequence[Shard], files: Sequence[InputFile], carried: Mapping[str, pa.DataType]
+) -> None:
     """`_plan.parquet`: a row per shard, with all that is needed to know its file without opening it."""
     by_path = {file.path: file for file in files}
+    types = base64.b64encode(pa.schema(list(carried.items())).serialize())
     rows = [
         {
             **{field: getattr(shard, field) for field in ("number", "path", "name", "format", "codec", "input_digest")},
@@ -165,25 +194,28 @@ def write_plan(place: Place, shards: Sequence[Shard], files: Sequence[InputFile]
         for shard in shards
     ]
     with place.scratch() as scratch:
-        table = pa.Table.from_pylist(rows, COLUMNS)
+        table = pa.Table.from_pylist(rows, COLUMNS.with_metadata({CARRIED: types}))
         pq.write_table(table, scratch / "plan", compression="zstd", write_page_checksum=True)
         place.publish(scratch / "plan", PLAN)
 
 
-def read_plan(place: Place) -> tuple[list[Shard], dict[str, InputFile]]:
-    """The shards of `_plan.parquet`, and its files by path.
+def read_plan(place: Place) -> RecordedPlan:
+    """What `_plan.parquet` holds.
 
     Raises:
         AttribeamError: E_PLAN_DAMAGED.
     """
     try:
         with place.open(PLAN) as file:
-            rows = pq.read_table(file, page_checksum_verification=True).select(COLUMNS.names).to_pylist()
-    except (pa.ArrowException, OSError, KeyError) as error:
+            table = pq.read_table(file, page_checksum_verification=True)
+        rows = table.select(COLUMNS.names).to_pylist()
+        carried = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(table.schema.metadata[CARRIED])))
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
         raise AttribeamError(
             "E_PLAN_DAMAGED", f"{place.root}/{PLAN} cannot be read; move the directory away and run again"
         ) from error
-    return [_shard(row) for row in rows], {row["path"]: _file(row) for row in rows}
+    types = {field.name: field.type for field in carried}
+    return RecordedPlan([_shard(row) for row in rows], {row["path"]: _file(row) for row in rows}, types)
 
 
 def _shard(row: Mapping[str, Any]) -> Shard:

@@ -77,7 +77,7 @@ def read_status(place: Place) -> Status:
         AttribeamError: E_RUN_MISSING, E_RUN_DAMAGED, E_PLAN_DAMAGED, E_PART_DAMAGED.
     """
     record = names.read_json(place, names.RUN)
-    shards, _ = planning.read_plan(place)
+    shards = planning.read_plan(place).shards
     return Watch(place, str(record.get("fingerprint")), shards).look()
 
 

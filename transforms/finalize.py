@@ -62,13 +62,13 @@ def inspect_part(shard: Shard, job: AttributionJob, place: Place) -> PartRecord:
         AttribeamError: E_PART_DAMAGED.
     """
     name = job.part_of(shard)
+    about = part.Provenance(job.fingerprint, shard.number, shard.input_digest, shard.size, 0, "")
     with place.open(name) as file:
-        footer = part.read_footer(file, name)
+        known, rows = part.read_footer(file, name)
+    check_part((known, rows), about, rows, name)
     with place.open(name) as file:
         totals = part.read_totals(file, name)
-    known = footer[0]
-    about = part.Provenance(job.fingerprint, shard.number, shard.input_digest, shard.size, 0, "")
-    check_part(footer, about, totals.rows, name)
+    check_part((known, rows), about, totals.rows, name)
     entries = [{**_listed(place, name, totals.rows), **totals.by_status}]
     refused = shard.size - totals.rows
     if refused:

@@ -45,6 +45,7 @@ QUARANTINE = pa.schema(
     ]
 )
 PREFIX, ATTRIBUTION = "attribeam.", "attribution_"
+_DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,10 +174,10 @@ def read_footer(file: BinaryIO, name: str) -> tuple[dict[str, str], int]:
     """
     try:
         parquet = pq.ParquetFile(file)
-    except (pa.ArrowException, OSError) as error:
+        raw = parquet.schema_arrow.metadata or {}
+        plain = {key.decode(): value.decode() for key, value in raw.items()}
+    except _DAMAGE as error:
         raise damaged(name, "its footer cannot be read") from error
-    raw = parquet.schema_arrow.metadata or {}
-    plain = {key.decode(): value.decode() for key, value in raw.items()}
     found = {key.removeprefix(PREFIX): value for key, value in plain.items() if key.startswith(PREFIX)}
     return found, parquet.metadata.num_rows
 
@@ -194,9 +195,9 @@ def read_totals(file: BinaryIO, name: str) -> Totals:
             table = parquet.read_row_group(group, use_threads=False)
             rows += table.num_rows
             gradients += pc.sum(table["steps"]).as_py() or 0
-            for entry in table["status"].combine_chunks().dictionary_decode().value_counts().to_pylist():
+            for entry in table["status"].cast(pa.string()).value_counts().to_pylist():
                 by_status[entry["values"]] += entry["counts"]
-    except (pa.ArrowException, OSError, KeyError) as error:
+    except (*_DAMAGE, KeyError) as error:
         raise damaged(name, "a page of it cannot be read, or its checksum is wrong") from error
     return Totals(rows, gradients, by_status)
 

@@ -6,7 +6,7 @@ import fnmatch
 import glob
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import obstore
 from obstore.fsspec import FsspecStore
@@ -71,8 +71,8 @@ def _remote(pattern: str) -> Iterable[str]:
     bucket, _, key = rest.partition("/")
     fixed = key[: min((key.index(c) for c in WILDCARDS if c in key), default=len(key))]
     store = from_url(f"{scheme}://{bucket}")
-    pages = obstore.list(store, prefix=fixed.rpartition("/")[0] or None)
-    names = sorted(entry["path"] for page in pages for entry in page)
+    names = _below(store, key.rstrip("/")) if fixed == key else []
+    names = names or _below(store, fixed.rpartition("/")[0])
     folder = key.rstrip("/") + "/" if key else ""
     chosen = (
         name
@@ -82,6 +82,10 @@ def _remote(pattern: str) -> Iterable[str]:
         or (name.startswith(folder) and not _hidden(tuple(name[len(folder) :].split("/"))))
     )
     return [f"{scheme}://{bucket}/{name}" for name in chosen]
+
+
+def _below(store: Any, folder: str) -> list[str]:
+    return sorted(entry["path"] for page in obstore.list(store, prefix=folder or None) for entry in page)
 
 
 def _hidden(parts: Sequence[str]) -> bool:

@@ -49,7 +49,7 @@ def write_success(place: Place, manifest: bytes) -> None:
     """
     place.publish_bytes(manifest, MANIFEST)
     kept = place.read(MANIFEST)
-    place.publish_bytes(hashlib.sha256(kept).hexdigest().encode() + b"\n", SUCCESS)
+    place.publish_bytes(_vouching(kept), SUCCESS)
 
 
 def read_manifest(place: Place) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def read_manifest(place: Place) -> dict[str, Any]:
             "E_RUN_UNFINISHED", f"{place.root} has no {SUCCESS}: the run is not finished; `attribeam status` tells more"
         )
     data = place.read(MANIFEST)
-    if place.read(SUCCESS).decode("ascii", "replace").strip() != hashlib.sha256(data).hexdigest():
+    if place.read(SUCCESS) != _vouching(data):
         raise AttribeamError(
             "E_MANIFEST_DAMAGED",
             f"{place.root}/{MANIFEST} is not what {SUCCESS} vouches for: one of them was changed after the run",
@@ -88,6 +88,10 @@ def read_json(place: Place, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _run_damaged(place, name)
     return value
+
+
+def _vouching(manifest: bytes) -> bytes:
+    return hashlib.sha256(manifest).hexdigest().encode() + b"\n"
 
 
 def _run_damaged(place: Place, name: str) -> AttribeamError:

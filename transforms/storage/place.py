@@ -7,6 +7,7 @@ nobody ever sees half a file. (https://developmentseed.org/obstore/latest/api/pu
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pathlib
 import shutil
@@ -60,6 +61,10 @@ class Place:
     def scratch(self) -> contextlib.AbstractContextManager[pathlib.Path]:
         """A local directory of one's own, gone afterwards."""
         raise NotImplementedError
+
+    def alone(self) -> contextlib.AbstractContextManager[None]:
+        """What a launcher works in: no other one is at work here, where that can be known, and no scratch is left."""
+        return contextlib.nullcontext()
 
     def read(self, name: str) -> bytes:
         """A small file, whole."""
@@ -137,8 +142,20 @@ class LocalPlace(Place):
         with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as name:
             yield pathlib.Path(name)
 
-    def clear_scratch(self) -> None:
-        """Remove what killed attempts left behind; only the launcher does so, before workers start."""
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """See `Place.alone`. Waits for a lock on the directory, which ends with the process however that ends."""
+        self._path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            self._clear_scratch()
+            yield
+        finally:
+            self._clear_scratch()
+            os.close(handle)
+
+    def _clear_scratch(self) -> None:
         shutil.rmtree(self._path / SCRATCH, ignore_errors=True)
 
 

@@ -1,0 +1,146 @@
+"""The commands as a user meets them: help with an example, exit codes, short errors, nothing written by `plan`."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import datasets
+import pytest
+import typer.testing
+import yaml
+
+from pipeline import main
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def attribeam(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`attribeam ...` in this process, through the console script's function: exit code, output, errors."""
+    monkeypatch.setattr(main.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(main.sys, "excepthook", sys.excepthook)
+
+    def called(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["attribeam", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return called
+
+
+@pytest.fixture
+def written(job_of: Any, tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
+    """A job as a YAML file in a folder with a name that is hard on shells."""
+
+    def write(**parts: Any) -> pathlib.Path:
+        path = tmp_path / "jobs & [x]" / "job é.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(yaml.safe_dump(job_of(datasets.keras_classifier, **parts).model_dump(mode="json")))
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "inspect", "status", "verify"])
+def test_every_command_explains_itself_with_an_example(command: str) -> None:
+    result = typer.testing.CliRunner().invoke(main.app, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"Example: attribeam {command}" in " ".join(result.output.split())
+
+
+def test_run_then_status_then_verify(attribeam: Command, written: Any, tmp_path: pathlib.Path) -> None:
+    config, out = written(), tmp_path / "out"
+    code, said, _ = attribeam("run", config, "--set", "output.shard_bytes=400")
+    assert (code, "23 rows (23 ok), 0 quarantined" in said) == (0, True)
+    assert f"{out}: " in said
+    code, said, _ = attribeam("status", out)
+    assert (code, said.startswith("finished: rows 23/23")) == (0, True)
+    assert attribeam("verify", out, "--deep") == (0, f"{out} holds, every value of it\n", "")
+    (out / "_SUCCESS").unlink()
+    code, said, _ = attribeam("status", out)
+    assert (code, said.startswith("unfinished: rows 23/23")) == (0, True)
+    code, _, errors = attribeam("verify", out)
+    assert (code, "E_RUN_UNFINISHED" in errors) == (1, True)
+
+
+def test_beam_options_reach_beam_and_the_unexpected_is_said_in_few_lines(
+    attribeam: Command, written: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ValueError, match="NoSuchRunner") as caught:
+        attribeam("run", written(), "--", "--runner=NoSuchRunner")
+    main._unexpected(caught.type, caught.value, caught.tb)
+    said = capsys.readouterr().err
+    assert "error: ValueError: Unexpected pipeline runner: NoSuchRunner" in said
+    assert len(said.splitlines()) <= 15
+    log = pathlib.Path(said.split()[-1])
+    assert "Traceback" in log.read_text()
+    log.unlink()
+
+
+def test_plan_writes_nothing(attribeam: Command, written: Any, tmp_path: pathlib.Path) -> None:
+    config = written()
+    before = sorted(tmp_path.rglob("*"))
+    code, said, _ = attribeam("plan", config)
+    assert code == 0
+    for fact in ("23 rows in 1 files", "184 (8 steps a row)", "x [4]", str(tmp_path / "out")):
+        assert fact in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_plan_shows_what_is_done_already(attribeam: Command, written: Any, tmp_path: pathlib.Path) -> None:
+    config, out = written(output={"shard_bytes": 300}), tmp_path / "out"
+    assert attribeam("run", config)[0] == 0
+    datasets.parts(out)[0].unlink()
+    before = sorted(out.rglob("*"))
+    _, said, _ = attribeam("plan", config)
+    assert "done already" in said
+    assert "shards 7/8" in said
+    assert sorted(out.rglob("*")) == before
+
+
+def test_exit_codes_and_short_errors(attribeam: Command, written: Any, tmp_path: pathlib.Path) -> None:
+    config = written()
+    cases: list[tuple[int, str, tuple[object, ...]]] = [
+        (2, "E_CONFIG_MISSING", ("run", tmp_path / "none.yaml")),
+        (2, "E_CONFIG_KEY", ("run", config, "--set", "attribution.stepz=1")),
+        (2, "E_COLUMN_MISSING", ("run", config, "--set", "input.label=lable")),
+        (2, "E_MODEL_MISSING", ("plan", config, "--set", "model.path=nowhere")),
+        (2, "stepz", ("plan", config, "--stepz")),
+        (2, "", ("run",)),
+        (1, "E_RUN_MISSING", ("status", tmp_path / "nothing")),
+        (1, "E_RUN_UNFINISHED", ("verify", tmp_path / "nothing")),
+    ]
+    for wanted, says, arguments in cases:
+        code, _, errors = attribeam(*arguments)
+        assert code == wanted, arguments
+        assert says in errors, arguments
+        assert 1 <= len(errors.splitlines()) <= 15, arguments
+    assert not (tmp_path / "nothing").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_over_the_quarantine_limit_the_code_is_3(attribeam: Command, written: Any, tmp_path: pathlib.Path) -> None:
+    rows = datasets.rows() | {"label": datasets.np.arange(23) % 4}
+    path = datasets.write_parquet(tmp_path / "in" / "rows.parquet", rows)
+    config = written()
+    code, _, errors = attribeam("run", config, "--set", f"input.files={path}")
+    assert (code, "E_QUARANTINE_LIMIT" in errors) == (3, True)
+    assert len(errors.splitlines()) <= 15
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+    code, said, _ = attribeam("run", config, "--set", f"input.files={path}", "--set", "limits.quarantined=0.5")
+    assert (code, "0 of 1 shards computed now" in said) == (0, True)
+
+
+def test_the_installed_script_says_its_error_in_few_lines(tmp_path: pathlib.Path) -> None:
+    script = pathlib.Path(sys.executable).with_name("attribeam")
+    ended = subprocess.run([script, "verify", tmp_path / "none"], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "E_RUN_UNFINISHED" in ended.stderr
+    assert len(ended.stderr.splitlines()) <= 15

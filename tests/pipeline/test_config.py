@@ -1,0 +1,188 @@
+"""The configuration: round trips, overrides, paths, and refusals that name the nearest key."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import JobConfig, load_config, parse_config
+from transforms.errors import UsageError
+
+PLAIN: dict[str, Any] = {
+    "model": {"path": "m"},
+    "input": {"files": "d.parquet", "features": {"image": "pixels"}},
+    "output": {"path": "out"},
+}
+names = st.text(min_size=1, max_size=8)
+numbers = st.floats(allow_nan=False, allow_infinity=False, width=32)
+one_baseline = st.one_of(
+    st.just("zeros"),
+    st.builds(lambda value: {"constant": value}, numbers | st.lists(numbers, max_size=3)),
+    st.builds(lambda name: {"column": name}, names),
+)
+feature = st.fixed_dictionaries(
+    {"column": names},
+    optional={
+        "shape": st.lists(st.integers(1, 9), max_size=3),
+        "dtype": st.sampled_from(["uint8", "float64"]),
+        "decode": st.sampled_from([None, "raw", "image"]),
+        "scale": numbers,
+        "offset": numbers,
+    },
+)
+jobs = st.fixed_dictionaries(
+    {
+        "model": st.fixed_dictionaries(
+            {"path": names},
+            optional={
+                "signature": names,
+                "output": names | st.integers(0, 3),
+                "activation": st.sampled_from([None, "softmax"]),
+            },
+        ),
+        "input": st.fixed_dictionaries(
+            {
+                "files": names | st.lists(names, min_size=1, max_size=3),
+                "features": st.dictionaries(names, names | feature, min_size=1, max_size=3),
+            },
+            optional={"id": names, "label": names, "keep": st.lists(names), "rows": st.integers(0, 99)},
+        ),
+        "output": st.fixed_dictionaries(
+            {"path": names},
+            optional={
+                "dtype": st.sampled_from(["float32", "float16"]),
+                "reduce": st.dictionaries(names, st.lists(st.just("channels") | st.integers(-3, 3), max_size=2)),
+                "shard_bytes": st.sampled_from(["128MiB", "1kB", 77]),
+            },
+        ),
+    },
+    optional={
+        "attribution": st.fixed_dictionaries(
+            {},
+            optional={
+                "target": st.sampled_from(["label", "predicted", 0, 7, None]),
+                "baseline": one_baseline | st.dictionaries(names, one_baseline, max_size=2),
+                "steps": st.integers(2, 4096),
+                "batch_size": st.just("auto") | st.integers(1, 99),
+                "seed": st.integers(0, 9),
+            },
+        ),
+        "limits": st.fixed_dictionaries({}, optional={"quarantined": st.floats(0, 1), "record_bytes": st.just("2MiB")}),
+    },
+)
+
+
+@given(jobs)
+def test_a_job_survives_yaml(values: dict[str, Any]) -> None:
+    job = parse_config(values)
+    plain = job.model_dump(mode="json")
+    again = parse_config(yaml.safe_load(yaml.safe_dump(plain)))
+    assert again == job
+    assert again.model_dump(mode="json") == plain
+
+
+@pytest.fixture
+def path(tmp_path: pathlib.Path) -> pathlib.Path:
+    file = tmp_path / "job é.yaml"
+    file.write_text(yaml.safe_dump(PLAIN), encoding="utf-8")
+    return file
+
+
+def test_short_forms_and_sizes(path: pathlib.Path) -> None:
+    job = load_config(path, ["output.shard_bytes=128MiB"])
+    assert job.input.features["image"].column == "pixels"
+    assert (job.output.shard_bytes, job.limits.record_bytes) == (128 * 2**20, 256 * 2**20)
+    assert job.attribution.baseline == {"": "zeros"}
+
+
+def test_paths_are_relative_to_the_files_folder(path: pathlib.Path) -> None:
+    job = load_config(path, ["input.files=[a-*.parquet, /abs/b, s3://bucket/c]"])
+    folder = path.parent
+    assert (job.model.path, job.output.path) == (str(folder / "m"), str(folder / "out"))
+    assert job.input.files == [str(folder / "a-*.parquet"), "/abs/b", "s3://bucket/c"]
+
+
+def test_the_files_folder_is_no_pattern(tmp_path: pathlib.Path) -> None:
+    from transforms.storage.listing import list_files
+
+    folder = tmp_path / "run [1]*"
+    folder.mkdir()
+    for name in ("d-1.parquet", "shard[1].parquet"):
+        (folder / name).write_bytes(b"x")
+    (folder / "job.yaml").write_text(yaml.safe_dump(PLAIN), encoding="utf-8")
+    job = load_config(folder / "job.yaml", ["input.files=[d-*.parquet, 'shard[1].parquet']"])
+    assert list_files(job.input.files) == [str(folder / "d-1.parquet"), str(folder / "shard[1].parquet")]
+
+
+OVERRIDES = {
+    "attribution.steps=100": lambda job: job.attribution.steps == 100,
+    "attribution.target=predicted": lambda job: job.attribution.target == "predicted",
+    "attribution.target=3": lambda job: job.attribution.target == 3,
+    "attribution.target=null": lambda job: job.attribution.target is None,
+    "attribution.tolerance=1e-3": lambda job: job.attribution.tolerance == 1e-3,
+    "attribution.baseline={constant: 1}": lambda job: job.attribution.baseline_of("image").constant == 1.0,
+    "input.keep=[split, b]": lambda job: job.input.keep == ("split", "b"),
+    "input.features.image.scale=0.5": lambda job: job.input.features["image"].scale == 0.5,
+    "output.reduce.image=[channels]": lambda job: job.output.reduce == {"image": ("channels",)},
+    "limits.quarantined=0.5": lambda job: job.limits.quarantined == 0.5,
+}
+
+
+@pytest.mark.parametrize("override", list(OVERRIDES))
+def test_an_override_of_every_kind(tmp_path: pathlib.Path, override: str) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml.safe_dump(PLAIN | {"input": PLAIN["input"] | {"features": {"image": {"column": "pixels"}}}}))
+    assert OVERRIDES[override](load_config(file, [override]))
+
+
+REFUSED = {
+    "atribution.steps=1": ("E_CONFIG_KEY", ["'atribution", "'attribution'"]),
+    "model.pat=x": ("E_CONFIG_KEY", ["'model.pat'", "'path'"]),
+    "attribution.stepz=1": ("E_CONFIG_KEY", ["'attribution.stepz'", "'steps'"]),
+    "limits.quarantine=1": ("E_CONFIG_KEY", ["'limits.quarantine'", "'quarantined'"]),
+    "input.features.image={column: a, shap: [1]}": ("E_CONFIG_KEY", ["'input.features.image.shap'", "'shape'"]),
+    "output.zzzzqqq=1": ("E_CONFIG_KEY", ["'output.zzzzqqq'", "shard_bytes"]),
+    "attribution.steps=auto": ("E_CONFIG_VALUE", ["steps: auto", "50"]),
+    "attribution.steps=0": ("E_CONFIG_VALUE", ["attribution.steps", "1", "0"]),
+    "attribution.rule=simpson": ("E_CONFIG_VALUE", ["attribution.rule", "gauss_legendre", "'simpson'"]),
+    "model.layer=dense": ("E_CONFIG_VALUE", ["layer", "leave"]),
+    "input.features={}": ("E_CONFIG_VALUE", ["input.features"]),
+    "output.shard_bytes=12 parsecs": ("E_CONFIG_VALUE", ["output.shard_bytes", "12 parsecs"]),
+    "attribution.steps": ("E_CONFIG_KEY", ["KEY=VALUE"]),
+    "model.path.x=1": ("E_CONFIG_KEY", ["'path'", "value"]),
+    "attribution.steps=[": ("E_CONFIG_VALUE", ["YAML"]),
+}
+
+
+@pytest.mark.parametrize("override", list(REFUSED))
+def test_a_wrong_key_or_value_is_named_with_its_remedy(path: pathlib.Path, override: str) -> None:
+    code, parts = REFUSED[override]
+    with pytest.raises(UsageError) as caught:
+        load_config(path, [override])
+    assert (caught.value.code, caught.value.exit_code) == (code, 2)
+    assert len(str(caught.value)) <= 500
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a: [", "just text", "", "- 1", "a: &x [*x]\nb: {{}: 1}"])
+def test_a_file_that_is_no_configuration(tmp_path: pathlib.Path, text: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(UsageError, match=r"E_CONFIG_(YAML|KEY|VALUE)"):
+        load_config(tmp_path / "c.yaml")
+
+
+def test_a_missing_file(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(UsageError, match=r"E_CONFIG_MISSING.*no\.yaml"):
+        load_config(tmp_path / "no.yaml")
+
+
+def test_a_job_is_a_value() -> None:
+    assert parse_config(PLAIN) == JobConfig.model_validate(PLAIN)
+    with pytest.raises(ValueError, match="frozen"):
+        parse_config(PLAIN).model.path = "other"

@@ -1,0 +1,51 @@
+"""How far a run is, from its files alone."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import datasets
+import pytest
+from datasets import launch
+
+from pipeline.progress import describe
+from pipeline.status import Status, read_status
+from transforms.errors import AttribeamError
+from transforms.storage.place import open_place
+
+
+def test_a_finished_and_an_unfinished_run(job_of: Any, tmp_path: pathlib.Path) -> None:
+    rows = datasets.rows() | {"label": datasets.np.arange(23) % 4}
+    path = datasets.write_parquet(tmp_path / "in.parquet", rows)
+    limits = {"limits": {"quarantined": 0.5}, "output": {"shard_bytes": 300}}
+    out = launch(job_of(datasets.keras_classifier, path, **limits))
+    found = read_status(open_place(out.root))
+    assert (found.finished, found.rows, found.rows_done, found.quarantined) == (True, 23, 23, 5)
+    assert found.shards == found.shards_done == out.manifest["shards"]
+    assert found.seconds_left == 0
+    (pathlib.Path(out.root) / "_SUCCESS").unlink()
+    datasets.parts(out.root)[0].unlink()
+    found = read_status(open_place(out.root))
+    assert (found.finished, found.shards_done) == (False, out.manifest["shards"] - 1)
+    assert 0 < found.rows_done < 23
+
+
+def test_a_folder_without_a_run_is_said_so_and_not_made(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(AttribeamError, match="E_RUN_MISSING"):
+        read_status(open_place(str(tmp_path / "none")))
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(("name", "code"), [("_run.json", "E_RUN_DAMAGED"), ("_plan.parquet", "E_PLAN_DAMAGED")])
+def test_damaged_records_are_named(job_of: Any, name: str, code: str) -> None:
+    out = launch(job_of(datasets.linear)).root
+    (pathlib.Path(out) / name).write_bytes(b"[1, 2")
+    with pytest.raises(AttribeamError, match=f"{code}.*{name}"):
+        read_status(open_place(out))
+
+
+def test_the_line_says_rows_rate_time_left_and_quarantined() -> None:
+    status = Status(10, 4, 20_000, 8_000, 3, 2.0, False)
+    assert describe(status) == "8,000/20,000 | shards 4/10 | 2.0/s | left 1h40m | quarantined 3"
+    assert "left -" in describe(Status(10, 1, 100, 10, 0, None, False))

@@ -1,0 +1,67 @@
+"""Which files a dataset has: paths, folders and globs, with names that are hard on all three."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from transforms.errors import UsageError
+from transforms.storage.listing import file_bytes, list_files, open_file
+
+NAMES = ["a b.parquet", "shard[1].parquet", "shard1.parquet", "x#y%20?.parquet", "é\n2.parquet", "*.parquet"]
+HIDDEN = [".hidden.parquet", "_SUCCESS", "_meta/x.parquet", "sub/.cache/x.parquet"]
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path) -> pathlib.Path:
+    root = tmp_path / "data"
+    for name in [*NAMES, *HIDDEN, "sub/deep.parquet", "notes.txt"]:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    return root
+
+
+def test_a_path_that_exists_is_taken_as_it_is(folder: pathlib.Path) -> None:
+    for name in NAMES:
+        assert list_files([str(folder / name)]) == [str(folder / name)]
+        assert file_bytes(str(folder / name)) == len(name.encode())
+        with open_file(str(folder / name)) as file:
+            assert file.read() == name.encode()
+
+
+def test_a_folder_gives_all_but_hidden_files_sorted(folder: pathlib.Path) -> None:
+    wanted = sorted(str(folder / name) for name in [*NAMES, "sub/deep.parquet", "notes.txt"])
+    assert list_files([str(folder)]) == wanted
+    assert list_files([f"{folder}/"]) == wanted
+
+
+def test_a_glob_gives_its_matches_sorted_and_each_file_once(folder: pathlib.Path) -> None:
+    assert list_files([f"{folder}/shard*.parquet"]) == [
+        str(folder / "shard1.parquet"),
+        str(folder / "shard[1].parquet"),
+    ]
+    assert list_files([f"{folder}/**/deep.parquet"]) == [str(folder / "sub/deep.parquet")]
+    twice = list_files([str(folder / "shard1.parquet"), f"{folder}/shard*"])
+    assert twice == [str(folder / "shard1.parquet"), str(folder / "shard[1].parquet")]
+
+
+@pytest.mark.parametrize("pattern", ["none-*.parquet", "missing.parquet", "empty"])
+def test_a_pattern_without_files_is_named(folder: pathlib.Path, pattern: str) -> None:
+    (folder / "empty").mkdir()
+    with pytest.raises(UsageError, match="E_INPUT_NOT_FOUND") as caught:
+        list_files([str(folder), str(folder / pattern)])
+    assert pattern in str(caught.value)
+
+
+def test_an_object_store_lists_and_reads(tmp_path: pathlib.Path) -> None:
+    for name in ("shard1.parquet", "shard-2 é.parquet", "other.parquet", "_SUCCESS"):
+        (tmp_path / name).write_bytes(name.encode())
+    url = f"file://{tmp_path}"
+    listed = list_files([f"{url}/shard*"])
+    assert [name.rpartition("/")[2] for name in listed] == ["shard-2 é.parquet", "shard1.parquet"]
+    assert len(list_files([url])) == 3
+    assert file_bytes(f"{url}/shard1.parquet") == len("shard1.parquet")
+    for path in listed:
+        with open_file(path) as file:
+            assert file.read().decode() == path.rpartition("/")[2]

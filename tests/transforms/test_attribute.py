@@ -1,0 +1,89 @@
+"""`AttributeShards`: it travels to workers, equals its pure twin, and its errors come back as they were raised."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.internal import pickler
+from apache_beam.utils import shared
+
+from pipeline import plan
+from pipeline.prepare import Prepared, prepare
+from transforms.attribute import AttributeShards, attribute_shard
+from transforms.attribution.explainer import Explainer
+from transforms.errors import AttribeamError
+from transforms.storage.place import open_place
+
+
+@pytest.fixture
+def prepared(job_of: Any) -> tuple[Prepared, Explainer]:
+    config = job_of(datasets.keras_classifier, output={"shard_bytes": 700}, input={"keep": ["name"], "label": "label"})
+    explainer = Explainer.load(config.model, config.attribution)
+    return prepare(config, pathlib.Path("/"), explainer, plan.Known()), explainer
+
+
+def test_what_travels_to_workers_survives_the_journey(prepared: tuple[Prepared, Explainer]) -> None:
+    job, shards = prepared[0].job, prepared[0].shards
+    for value in (job, *shards):
+        assert pickler.loads(pickler.dumps(value)) == value
+    sent = pickler.loads(pickler.dumps(AttributeShards(job, shared.Shared())))
+    assert sent._job == job
+
+
+def test_the_job_publishes_what_the_function_does(
+    prepared: tuple[Prepared, Explainer], job_of: Any, tmp_path: pathlib.Path
+) -> None:
+    made, explainer = prepared
+    twin = dataclasses.replace(made.job, root=str(tmp_path / "twin"))
+    results = [attribute_shard(shard, twin, explainer, open_place(twin.root)) for shard in made.shards]
+    assert len(results) > 1
+    assert [result.rows for result in results] == [shard.size for shard in made.shards]
+    config = job_of(datasets.keras_classifier, output={"shard_bytes": 700}, input={"keep": ["name"], "label": "label"})
+    out = datasets.launch(config).root
+    by_job = datasets.read(out).drop_columns(["source_file", "row_id"])
+    assert by_job.equals(datasets.read(twin.root).drop_columns(["source_file", "row_id"]))
+
+
+def test_the_second_attempt_adopts_the_firsts_part(prepared: tuple[Prepared, Explainer]) -> None:
+    made, explainer = prepared
+    place = open_place(made.job.root)
+    first, second = (attribute_shard(made.shards[0], made.job, explainer, place) for _ in range(2))
+    assert (first.published, second.published) == (True, False)
+    assert place.names() == [made.job.part_of(made.shards[0])]
+
+
+def test_a_part_that_another_plan_left_under_the_name_is_not_adopted(prepared: tuple[Prepared, Explainer]) -> None:
+    made, explainer = prepared
+    place = open_place(made.job.root)
+    other = dataclasses.replace(made.shards[0], input_digest="another file")
+    attribute_shard(other, made.job, explainer, place)
+    with pytest.raises(AttribeamError, match=r"E_PART_DAMAGED.*input_digest.*again"):
+        attribute_shard(made.shards[0], made.job, explainer, place)
+
+
+def test_an_error_leaves_neither_a_part_nor_scratch(prepared: tuple[Prepared, Explainer]) -> None:
+    made, explainer = prepared
+    rows = dataclasses.replace(made.shards[0].rows, stop=10_000)
+    with pytest.raises(AttribeamError, match="E_PARQUET_INVALID"):
+        attribute_shard(dataclasses.replace(made.shards[0], rows=rows), made.job, explainer, open_place(made.job.root))
+    assert list((pathlib.Path(made.job.root) / "_scratch").iterdir()) == []
+    assert open_place(made.job.root).names() == []
+
+
+def test_a_workers_error_keeps_its_code_and_kind(job_of: Any, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "page [while running 'x'].parquet"
+    pq.write_table(pa.table({"pixels": [[1.0, 2.0, 3.0, 4.0]] * 40}), path, row_group_size=10, write_page_checksum=True)
+    data, column = bytearray(path.read_bytes()), pq.read_metadata(path).row_group(3).column(0)
+    data[column.data_page_offset + column.total_compressed_size - 60] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(AttribeamError) as caught:
+        datasets.launch(job_of(datasets.linear, path, output={"shard_bytes": 800}, input={"label": None}))
+    assert (type(caught.value), caught.value.code) == (AttribeamError, "E_PARQUET_INVALID")
+    assert f"{path.name} rows 30 to 39 cannot be read" in str(caught.value)
+    assert "AttributeShards" not in str(caught.value)

@@ -1,0 +1,78 @@
+"""`finalize_run`: every part accounted for, or no `_SUCCESS`; safe to repeat."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+from typing import Any
+
+import datasets
+import pytest
+
+from pipeline import plan
+from pipeline.prepare import prepare
+from transforms.attribute import attribute_shard
+from transforms.attribution.explainer import Explainer
+from transforms.errors import AttribeamError
+from transforms.finalize import RunPlan, finalize_run
+from transforms.storage import manifest as names
+from transforms.storage.place import Place, open_place
+
+
+@pytest.fixture
+def ready(job_of: Any) -> tuple[RunPlan, Place]:
+    """Every part published, nothing finalized."""
+    config = job_of(datasets.keras_classifier, output={"shard_bytes": 700})
+    explainer = Explainer.load(config.model, config.attribution)
+    made = prepare(config, pathlib.Path("/"), explainer, plan.Known())
+    place = open_place(made.job.root)
+    for shard in made.shards:
+        attribute_shard(shard, made.job, explainer, place)
+    place.publish_bytes(b"{}\n", names.RUN)
+    plan.write_plan(place, made.shards, made.files, {})
+    return RunPlan(made.job, made.shards, 0.0, 0.0), place
+
+
+def test_it_is_safe_to_repeat(ready: tuple[RunPlan, Place]) -> None:
+    planned, place = ready
+    first = finalize_run(planned, place, [])
+    before = {name: place.read(name) for name in place.names()}
+    assert finalize_run(planned, place, []).keys() == first.keys()
+    assert {name: place.read(name) for name in place.names()} == before
+    assert names.read_manifest(place) == first
+    assert first["rows"] == first["input_rows"] == datasets.ROWS
+    assert first["shards"] == first["resumed_shards"] == len(planned.shards)
+
+
+def fail(ready: tuple[RunPlan, Place], code: str, *parts: str) -> None:
+    planned, place = ready
+    with pytest.raises(AttribeamError) as caught:
+        finalize_run(planned, place, [])
+    assert caught.value.code == code
+    for part in parts:
+        assert part in str(caught.value)
+    assert not {names.SUCCESS, names.MANIFEST} & set(place.names())
+
+
+def test_a_missing_part_is_named(ready: tuple[RunPlan, Place]) -> None:
+    lost = datasets.parts(ready[1].root)[1]
+    lost.unlink()
+    fail(ready, "E_PART_MISSING", lost.name, "run the same command again")
+
+
+def test_a_foreign_part_is_named(ready: tuple[RunPlan, Place]) -> None:
+    foreign = "part-00000-000000000000.parquet"
+    shutil.copy(datasets.parts(ready[1].root)[0], pathlib.Path(ready[1].root, foreign))
+    fail(ready, "E_PART_FOREIGN", foreign, "move")
+
+
+def test_a_part_with_another_shards_rows_is_named(ready: tuple[RunPlan, Place]) -> None:
+    first, second, *_ = datasets.parts(ready[1].root)
+    shutil.copy(first, second)
+    fail(ready, "E_PART_DAMAGED", second.name, "shard")
+
+
+def test_a_part_that_was_cut_is_named(ready: tuple[RunPlan, Place]) -> None:
+    path = datasets.parts(ready[1].root)[0]
+    path.write_bytes(path.read_bytes()[:-30])
+    fail(ready, "E_PART_DAMAGED", path.name, "run the same command again")

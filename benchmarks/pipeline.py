@@ -45,13 +45,11 @@ def digits() -> tuple[keras.Model, np.ndarray, np.ndarray]:
 def wide_mlp() -> tuple[keras.Model, np.ndarray, np.ndarray]:
     """1000-512-256-10 with random weights, on 20,000 random rows."""
     keras.utils.set_random_seed(0)
-    layers = [
-        keras.Input((1000,)),
-        *(keras.layers.Dense(width, "relu") for width in (512, 256)),
-        keras.layers.Dense(10),
-    ]
+    entry = keras.Input((1000,), name="x")
+    hidden = keras.layers.Dense(256, "relu")(keras.layers.Dense(512, "relu")(entry))
+    model = keras.Model(entry, keras.layers.Dense(10)(hidden))
     generator = np.random.default_rng(0)
-    return keras.Sequential(layers), generator.random((20_000, 1000), np.float32), generator.integers(0, 10, 20_000)
+    return model, generator.random((20_000, 1000), np.float32), generator.integers(0, 10, 20_000)
 
 
 def raw_rate(gradient: Any, batch: Any, target: Any) -> float:

@@ -162,8 +162,7 @@ def _manifest(
 
 def versions() -> dict[str, str]:
     """Python's and the packages' versions that decide what is computed."""
-    installed = {found.metadata["Name"].lower(): found.version for found in metadata.distributions()}
-    return {"python": platform.python_version()} | {name: installed[name] for name in PACKAGES if name in installed}
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}
 
 
 class FinalizeRun(beam.PTransform):  # type: ignore[misc]

@@ -5,8 +5,8 @@ Source of the method: Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep N
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,12 @@ from transforms.attribution import baselines as base
 from transforms.attribution import targets
 from transforms.attribution.batch import Batch, by_name, check_inputs
 from transforms.attribution.config import AttributionConfig, ModelConfig
+from transforms.attribution.engine import CALLS_IN_FLIGHT, Engine
 from transforms.attribution.explanation import Explanation, assess
 from transforms.attribution.kernel import Kernel, Shape, Tiling, round_up
 from transforms.attribution.model import Model, ModelInput, load_model
 from transforms.attribution.rules import quadrature
-from transforms.attribution.work import Work, choose_tiling, next_call, pending, tile
+from transforms.attribution.work import Work, choose_tiling
 from transforms.errors import UsageError
 
 Values = npt.NDArray[Any]
@@ -39,6 +40,7 @@ class Explainer:
         base.check_baselines(config, model.inputs)
         self.model, self.config = model, config
         self._rule = quadrature(config.rule, config.steps)
+        self._pool = ThreadPoolExecutor(CALLS_IN_FLIGHT, "kernel")
         self._kernels: dict[tuple[Shape, ...], Kernel] = {}
         self._shared_outputs: dict[tuple[Shape, ...], Values] = {}
         if model.batch and config.batch_size not in ("auto", model.batch):
@@ -79,19 +81,16 @@ class Explainer:
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[Explanation]:
         """Explain batch after batch, each as soon as its last row is done; points of several fill one call."""
-        queue: deque[Work] = deque()
-        kernel: Kernel | None = None
+        engine: Engine | None = None
         for batch in batches:
-            previous, kernel = kernel, self._kernel(batch)
-            if previous is not kernel:
+            kernel = self._kernel(batch)
+            if engine is None or engine.kernel is not kernel:
                 # points of another shape need another program: they cannot share a call
-                yield from self._drain(queue, previous)
-            queue.append(self._begin(batch, kernel))
-            while pending(queue) >= kernel.tiling.slots:
-                self._advance(queue, kernel)
-            while queue and queue[0].done:
-                yield self._finish(queue.popleft())
-        yield from self._drain(queue, kernel)
+                yield from self._drained(engine)
+                engine = Engine(kernel, self._rule, self._pool)
+            engine.put(self._begin(batch, kernel))
+            yield from map(self._finish, engine.finished())
+        yield from self._drained(engine)
 
     def tiling(self, shapes: Iterable[Shape]) -> Tiling:
         """How the points of one call are laid out, for inputs of these shapes."""
@@ -155,20 +154,8 @@ class Explainer:
         ]
         return _outputs(kernel, fed)
 
-    def _drain(self, queue: deque[Work], kernel: Kernel | None) -> Iterator[Explanation]:
-        """Compute all that waits, though the last call may not be full."""
-        while kernel and pending(queue):
-            self._advance(queue, kernel)
-        while queue:
-            yield self._finish(queue.popleft())
-
-    def _advance(self, queue: deque[Work], kernel: Kernel) -> None:
-        slots = kernel.tiling.slots
-        call = next_call(queue, tile(self._rule, kernel.tiling.nodes), slots)
-        inputs = [round_up(value, slots) for value in call.inputs]
-        starts = [round_up(value, slots) for value in call.baselines]
-        target, nodes, weights = (round_up(value, slots) for value in (call.target, call.nodes, call.weights))
-        call.add(kernel.gradients(inputs, starts, target, nodes, weights))
+    def _drained(self, engine: Engine | None) -> Iterator[Explanation]:
+        return map(self._finish, engine.drain()) if engine else iter(())
 
     def _finish(self, work: Work) -> Explanation:
         names = [spec.name for spec in self.model.explained]
@@ -190,5 +177,5 @@ def _outputs(kernel: Kernel, inputs: list[Values]) -> Values:
 
 
 def _batch_size_for(values: int) -> int:
-    """Enough points to keep the cores busy, few enough for the caches: about 2 MB of them, between 8 and 512."""
-    return int(min(512, max(8, 2 ** np.floor(np.log2(2**19 / max(values, 1))))))
+    """Enough points to keep the cores busy, few enough for any memory: about 4 MB of them, between 8 and 1024."""
+    return int(min(1024, max(8, 2 ** np.floor(np.log2(2**20 / max(values, 1))))))

@@ -108,9 +108,7 @@ class Kernel:
         # weighted where they are still one number a point, and not once they have the size of the input
         seed = tf.reshape(tf.cast(weights, chosen.dtype), [-1])
         gradients = tape.gradient(chosen, explained, output_gradients=seed, unconnected_gradients="zero")
-        return [
-            self._sum_by_path(gradient, point.shape[1:]) for gradient, point in zip(gradients, explained, strict=True)
-        ]
+        return [self._sum_by_path(*pair) for pair in zip(gradients, explained, strict=True)]
 
     def _on_paths(self, value: Any, baseline: Any, nodes: Any) -> Any:
         """[slots, *shape] and [slots, nodes] → every point, [points, *shape], path by path."""

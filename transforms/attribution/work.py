@@ -57,19 +57,19 @@ class Work:
     ) -> None:
         self.inputs, self.baselines, self.target = inputs, baselines, target
         self.output, self.baseline_output = output, baseline_output
-        self.total, self.taken = len(target) * tiles, 0
+        self.total, self.taken, self.computed = len(target) * tiles, 0, 0
         # a row whose points span several slots is summed in float64
         self.sums = [np.zeros((len(target), *value.shape[1:])) for value in baselines]
 
     @property
     def left(self) -> int:
-        """Slots not yet computed."""
+        """Slots that no call has taken yet."""
         return self.total - self.taken
 
     @property
     def done(self) -> bool:
         """Whether every point is computed."""
-        return not self.left
+        return self.computed == self.total
 
     def attributions(self, specs: Sequence[ModelInput]) -> list[Values]:
         """(x − x′) · Σ weight · gradient, float32 [rows, *shape] of each explained input."""
@@ -93,6 +93,7 @@ class Segment:
         rows, first = np.unique(self.rows, return_index=True)
         for total, value in zip(self.work.sums, sums, strict=True):
             total[rows] += np.add.reduceat(value, first, axis=0, dtype=np.float64)
+        self.work.computed += len(self.rows)
 
 
 @dataclasses.dataclass(frozen=True)

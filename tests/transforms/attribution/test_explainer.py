@@ -10,6 +10,7 @@ from models import inference_layers, mlp, save_function, saved_keras, status_zoo
 from transforms.attribution import anatomy, loading, model
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig, ModelConfig
+from transforms.attribution.engine import CALLS_IN_FLIGHT
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.kernel import Kernel, Tiling
 from transforms.errors import UsageError
@@ -121,13 +122,14 @@ def test_a_batch_leaves_the_stream_as_soon_as_it_is_done(model_of, explainer):
     taken = []
 
     def batches():
-        for batch in split(rows(30), [1]):
+        for batch in split(rows(90), [1]):
             taken.append(batch)
             yield batch
 
     stream = predicted(explainer, model_of, 64).stream(batches())
     next(stream)
-    assert len(taken) == 12  # the first 12 rows, of 5 points each, fill the first call of 60 points
+    # 12 rows of 5 points each fill a call; the first one is waited for when another wants to start
+    assert len(taken) == 12 * (CALLS_IN_FLIGHT + 1)
 
 
 def zoo(explainer, model_of, **fields):

@@ -14,6 +14,7 @@ import apache_beam as beam
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import create_runner
 from apache_beam.utils import shared
 
 from pipeline import plan as planning
@@ -61,7 +62,7 @@ def run(config: JobConfig, root: pathlib.Path, beam_options: Sequence[str] = ())
     Raises:
         UsageError, AttribeamError, QuarantineError: see docs/errors.md.
     """
-    started = time.time()
+    started, options = time.time(), _options(beam_options)
     place = open_place(config.output.path)
     handle = shared.Shared()
     explainer = handle.acquire(lambda: Explainer.load(config.model, config.attribution))
@@ -69,10 +70,10 @@ def run(config: JobConfig, root: pathlib.Path, beam_options: Sequence[str] = ())
     plan = RunPlan(prepared.job, prepared.shards, config.limits.quarantined, started)
     with place.alone():
         _claim(place, prepared, config)
-        return _finish(plan, place, handle, beam_options)
+        return _finish(plan, place, handle, options)
 
 
-def _finish(plan: RunPlan, place: Place, handle: shared.Shared, beam_options: Sequence[str]) -> Outcome:
+def _finish(plan: RunPlan, place: Place, handle: shared.Shared, options: PipelineOptions) -> Outcome:
     """Compute what is missing of the plan; two launchers must not do so at once, for one removes what the other has
     just finalized."""
     pinned = _pinned(place)
@@ -81,7 +82,7 @@ def _finish(plan: RunPlan, place: Place, handle: shared.Shared, beam_options: Se
         return Outcome(place.root, 0, names.read_manifest(place))
     _remove_unfinished(place)
     with ProgressReport(place, plan.job.fingerprint, plan.shards):
-        _run_pipeline(plan, todo, handle, beam_options)
+        _run_pipeline(plan, todo, handle, options)
     return Outcome(place.root, len(todo), names.read_manifest(place))
 
 
@@ -114,6 +115,16 @@ def _claim(place: Place, prepared: Prepared, config: JobConfig) -> None:
         "shards": len(prepared.shards),
     }
     place.publish_bytes(names.to_json(record), names.RUN)
+    refuse_other_run(place, prepared)
+    planning.write_plan(place, prepared.shards, prepared.files, prepared.job.layout.carried)
+
+
+def refuse_other_run(place: Place, prepared: Prepared) -> None:
+    """Refuse a directory in which another run stands.
+
+    Raises:
+        UsageError: E_OUTPUT_OTHER_RUN, with the fields that differ.
+    """
     found = _recorded(place)
     if found["fingerprint"] != prepared.job.fingerprint:
         differing = _differences(found["decides"], prepared.decides)
@@ -121,7 +132,6 @@ def _claim(place: Place, prepared: Prepared, config: JobConfig) -> None:
             "E_OUTPUT_OTHER_RUN",
             f"{place.root} holds another run; these differ: {differing}. Give another output.path, or restore them",
         )
-    planning.write_plan(place, prepared.shards, prepared.files, prepared.job.layout.carried)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -165,9 +175,22 @@ def _remove_unfinished(place: Place) -> None:
             place.remove(name)
 
 
-def _run_pipeline(plan: RunPlan, todo: Sequence[Shard], handle: shared.Shared, beam_options: Sequence[str]) -> None:
-    options = PipelineOptions(list(beam_options))
+def _options(arguments: Sequence[str]) -> PipelineOptions:
+    """Beam's options, with a runner that Beam knows.
+
+    Raises:
+        UsageError: E_RUNNER.
+    """
+    options = PipelineOptions(list(arguments))
     options.view_as(SetupOptions).save_main_session = False
+    try:
+        create_runner(options.view_as(StandardOptions).runner or FnApiRunner.__name__)
+    except (ValueError, ImportError) as error:
+        raise errors.UsageError("E_RUNNER", f"Beam cannot use this --runner: {str(error)[:300]}") from error
+    return options
+
+
+def _run_pipeline(plan: RunPlan, todo: Sequence[Shard], handle: shared.Shared, options: PipelineOptions) -> None:
     runner = None if options.view_as(StandardOptions).runner else FnApiRunner()
     try:
         with beam.Pipeline(runner=runner, options=options) as pipeline:

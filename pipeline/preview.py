@@ -10,11 +10,13 @@ from rich.table import Table
 
 from pipeline import plan as planning
 from pipeline.config import JobConfig
+from pipeline.launch import refuse_other_run
 from pipeline.prepare import prepare
 from pipeline.progress import describe
 from pipeline.status import Watch
 from transforms.attribution.explainer import Explainer
 from transforms.records import part
+from transforms.storage.manifest import RUN
 from transforms.storage.place import open_place
 
 
@@ -47,6 +49,8 @@ def preview(config: JobConfig, root: pathlib.Path, console: Console) -> None:
     for name, value in facts.items():
         table.add_row(name, value)
     console.print(table, soft_wrap=True, markup=False)
-    if pathlib.Path(config.output.path).exists():
-        watch = Watch(open_place(config.output.path), prepared.job.fingerprint, prepared.shards)
+    place = open_place(config.output.path)
+    if place.exists(RUN):
+        refuse_other_run(place, prepared)
+        watch = Watch(place, prepared.job.fingerprint, prepared.shards)
         console.print(f" done already  rows {describe(watch.look())}", soft_wrap=True, highlight=False)

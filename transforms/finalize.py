@@ -127,6 +127,8 @@ def _quarantine(place: Place, name: str, about: part.Provenance, refused: int) -
         raise part.damaged(name, f"{refused} rows are not in the part, and this file is not there")
     with place.open(name) as file:
         check_part(part.read_footer(file, name), about, refused, name)
+    with place.open(name) as file:
+        part.check_pages(file, name)
     return _listed(place, name, refused)
 
 

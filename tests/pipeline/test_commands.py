@@ -70,14 +70,23 @@ def test_run_then_status_then_verify(attribeam: Command, written: Any, tmp_path:
     assert (code, "E_RUN_UNFINISHED" in errors) == (1, True)
 
 
-def test_beam_options_reach_beam_and_the_unexpected_is_said_in_few_lines(
-    attribeam: Command, written: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(ValueError, match="NoSuchRunner") as caught:
-        attribeam("run", written(), "--", "--runner=NoSuchRunner")
+def test_a_runner_that_beam_does_not_know_is_bad_usage(attribeam: Command, written: Any) -> None:
+    code, _, errors = attribeam("run", written(), "--", "--runner=NoSuchRunner")
+    assert (code, "E_RUNNER" in errors, "NoSuchRunner" in errors) == (2, True, True)
+
+
+def test_a_plan_for_the_directory_of_another_run_is_refused(attribeam: Command, written: Any) -> None:
+    assert attribeam("run", written())[0] == 0
+    code, _, errors = attribeam("plan", written(), "--set", "attribution.steps=9")
+    assert (code, "E_OUTPUT_OTHER_RUN" in errors, "attribution.steps" in errors) == (2, True, True)
+
+
+def test_the_unexpected_is_said_in_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="nobody") as caught:
+        raise ValueError("what nobody foresaw\n" * 30)
     main._unexpected(caught.type, caught.value, caught.tb)
     said = capsys.readouterr().err
-    assert "error: ValueError: Unexpected pipeline runner: NoSuchRunner" in said
+    assert "error: ValueError: what nobody foresaw" in said
     assert len(said.splitlines()) <= 15
     log = pathlib.Path(said.split()[-1])
     assert "Traceback" in log.read_text()

@@ -182,6 +182,18 @@ def read_footer(file: BinaryIO, name: str) -> tuple[dict[str, str], int]:
     return found, parquet.metadata.num_rows
 
 
+def check_pages(file: BinaryIO, name: str) -> None:
+    """Read every page of a part or quarantine file against its checksum.
+
+    Raises:
+        AttribeamError: E_PART_DAMAGED.
+    """
+    try:
+        pq.ParquetFile(file, page_checksum_verification=True).read(use_threads=False)
+    except _DAMAGE as error:
+        raise damaged(name, "a page of it cannot be read, or its checksum is wrong") from error
+
+
 def read_totals(file: BinaryIO, name: str) -> Totals:
     """Read a whole part, every page against its checksum, and count what it holds.
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Usage: launch_scripts/demo.sh [DIR]
-# Sets up attribeam and runs its demo in DIR (default: demo/ in the repository): real digits, a small model, the job,
-# the audit and a picture.
+# Sets up attribeam and runs its demo in DIR (default: demo/ in the repository): real digits, a small model, the job
+# twice, verification and a picture.
 set -euo pipefail
 
 # shellcheck source-path=SCRIPTDIR source=environment.sh

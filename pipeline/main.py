@@ -117,7 +117,7 @@ def demo(
 def main() -> None:
     """The console script: run a command, and turn what goes wrong into few lines and an exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    _configure_logging()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
     sys.excepthook = _unexpected
@@ -128,6 +128,13 @@ def main() -> None:
         if error.exit_code == 1:
             typer.echo(f"The traceback is in {_write_log(error)}", err=True)
         sys.exit(error.exit_code)
+
+
+def _configure_logging() -> None:
+    """Warnings of this package and of Beam; of what else they import, errors only."""
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s")
+    for name in ("pipeline", "transforms", "apache_beam"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

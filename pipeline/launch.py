@@ -130,7 +130,7 @@ def refuse_other_run(place: Place, prepared: Prepared) -> None:
         differing = _differences(found["decides"], prepared.decides)
         raise errors.UsageError(
             "E_OUTPUT_OTHER_RUN",
-            f"{place.root} holds another run; these differ: {differing}. Give another output.path, or restore them",
+            f"{place.root} holds another run; give another output.path, or restore what differs: {differing}",
         )
 
 

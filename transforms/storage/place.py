@@ -6,6 +6,7 @@ nobody ever sees half a file. (https://developmentseed.org/obstore/latest/api/pu
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import fcntl
 import os
@@ -33,34 +34,34 @@ def open_place(root: str) -> Place:
     return ObjectPlace(root) if is_url(root) else LocalPlace(root)
 
 
-class Place:
+class Place(abc.ABC):
     """What both kinds have in common. Names are relative to the root, with `/` between their parts."""
 
     root: str
 
+    @abc.abstractmethod
     def times(self) -> dict[str, float]:
         """Every name below the root, with the time it was written, in seconds since the epoch; no scratch files."""
-        raise NotImplementedError
 
     def names(self) -> list[str]:
         """Every name below the root, sorted; scratch files are left out."""
         return sorted(self.times())
 
+    @abc.abstractmethod
     def open(self, name: str) -> BinaryIO:
         """A seekable binary reader."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def publish(self, file: pathlib.Path, name: str) -> bool:
         """Make a finished file visible under `name`; False if the name is taken, and then nothing changes."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def remove(self, name: str) -> None:
         """Remove a file that is not final; only the launcher does so, before workers start."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def scratch(self) -> contextlib.AbstractContextManager[pathlib.Path]:
         """A local directory of one's own, gone afterwards."""
-        raise NotImplementedError
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """What a launcher works in: no other one is at work here, where that can be known, and no scratch is left."""

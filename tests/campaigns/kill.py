@@ -14,6 +14,7 @@ import datasets
 import pytest
 import yaml
 
+from pipeline.config import JobConfig
 from transforms.storage.place import open_place
 from transforms.verify import verify_run
 
@@ -25,16 +26,22 @@ KILLS, LONGEST_S = 50, 25.0
 def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(job_of: Any, tmp_path: pathlib.Path) -> None:
     slow = {"attribution": {"steps": 300, "batch_size": 1}, "output": {"shard_bytes": 100}}
     config, dice, kills = tmp_path / "job.yaml", random.Random(0), 0
-    wanted = datasets.launch(job_of(datasets.keras_classifier, "none", "undisturbed", **slow)).root
+    wanted = write_job(config, job_of(datasets.keras_classifier, "none", "undisturbed", **slow))
+    assert run_for(config, None) == 0
     while kills < KILLS:
-        job = job_of(datasets.keras_classifier, "none", f"out-{kills}", **slow)
-        config.write_text(yaml.safe_dump(job.model_dump(mode="json")))
+        out = write_job(config, job_of(datasets.keras_classifier, "none", f"out-{kills}", **slow))
         while kills < KILLS and run_for(config, dice.uniform(0, LONGEST_S)) == -signal.SIGKILL:
             kills += 1
         assert run_for(config, None) == 0
-        assert verify_run(open_place(job.output.path), deep=True) == []
-        found, whole = datasets.parts(job.output.path), datasets.parts(wanted)
+        assert verify_run(open_place(out), deep=True) == []
+        found, whole = datasets.parts(out), datasets.parts(wanted)
         assert [path.read_bytes() for path in found] == [path.read_bytes() for path in whole]
+
+
+def write_job(config: pathlib.Path, job: JobConfig) -> str:
+    """The job as the file that every command names; where it writes to."""
+    config.write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    return job.output.path
 
 
 def run_for(config: pathlib.Path, seconds: float | None) -> int:

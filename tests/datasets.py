@@ -149,6 +149,11 @@ def quadratic(path: pathlib.Path) -> Built:
     return _saved(path, lambda x: {"y": _tf().einsum("bi,ij,bj->b", x, QUADRATIC, x)})
 
 
+def sigmoid(path: pathlib.Path) -> Built:
+    """F(x) = σ(LINEAR · x)."""
+    return _saved(path, lambda x: {"y": _tf().sigmoid(_tf().reduce_sum(x * LINEAR, axis=1))})
+
+
 def product(path: pathlib.Path) -> Built:
     """F(a, b) = a · b, of two inputs."""
     specs = {"a": (1, "float32"), "b": (1, "float32")}

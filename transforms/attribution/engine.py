@@ -14,7 +14,7 @@ from transforms.attribution.rules import Quadrature
 from transforms.attribution.work import Call, Work, next_call, pending, tile
 
 # While one call is in an operation that cannot use every core, or brings its sums back, another one computes; and
-# while both do, whoever reads the stream decodes the next rows and writes the last. A third adds memory, not speed.
+# while both do, whoever reads the stream decodes the next rows and writes the last.
 CALLS_IN_FLIGHT = 2
 
 

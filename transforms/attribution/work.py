@@ -15,7 +15,8 @@ from transforms.attribution.rules import Quadrature
 
 Values = npt.NDArray[Any]
 
-# A slot costs about as much as a tenth of a point: its row is fed, and its sum is brought back and added
+# A slot's row is fed, and its sum is brought back and added. Not measured finely: it decides between layouts that waste
+# little, and never costs more than this share of a row's points
 SLOT_COST = 0.1
 MAX_NODES = 32
 

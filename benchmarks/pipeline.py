@@ -3,53 +3,37 @@
     python -m benchmarks.pipeline [--rounds 5] [--out benchmarks/results/pipeline.json]     (from the repository's root)
 
 Raw: the gradient of the same Keras model, called in a `tf.function` on one fixed batch over and over, at the best of
-several batch sizes; nothing is read, accumulated or written. End to end: `launch.run`, Parquet in, Parquet out, 50
-steps, all included but TensorFlow's import: loading, tracing, reading, writing, checking, finalizing. Both in one
-process, in turn; the ratio of a round is that of neighbours in time.
+several batch sizes; nothing is read, accumulated or written. End to end: the Beam job, Parquet in, Parquet out, 50
+Gauss-Legendre steps a row: checking, planning, reading, decoding, F(x), gradients, writing, reading every part again,
+the manifest. After warm-up: the model is loaded (`start_s`), and by one run that is not counted its programs are traced
+and the batch size is found. Both in one process, in turn; a round's ratio is that of neighbours in time.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pathlib
-import platform
 import statistics
 import tempfile
 import time
-from importlib import metadata
+from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import tensorflow as tf
 
-from pipeline import demo, launch
-from pipeline.config import parse_config
+from benchmarks import report
+from benchmarks.job import Job
+from benchmarks.models import CASES
 
-STEPS, RAW_SECONDS, BATCHES = 50, 2.0, (32, 64, 128, 256, 512, 1024, 2048)
-
-
-def digits() -> tuple[keras.Model, np.ndarray, np.ndarray]:
-    """The demo's CNN and all 5,000 digits (training takes most of a minute)."""
-    images, labels = demo.load_digits()
-    parts = demo.split(images, labels)
-    return demo.train(parts.train_images, parts.train_labels), images / 255, labels
-
-
-def wide_mlp() -> tuple[keras.Model, np.ndarray, np.ndarray]:
-    """1000-512-256-10 with random weights, on 20,000 random rows."""
-    keras.utils.set_random_seed(0)
-    entry = keras.Input((1000,), name="x")
-    hidden = keras.layers.Dense(256, "relu")(keras.layers.Dense(512, "relu")(entry))
-    model = keras.Model(entry, keras.layers.Dense(10)(hidden))
-    generator = np.random.default_rng(0)
-    return model, generator.random((20_000, 1000), np.float32), generator.integers(0, 10, 20_000)
+STEPS, RAW_SECONDS, SIZES = 50, 3.0, tuple(2**power for power in range(12))
+# rows that take some 20 seconds; raw batches that are tried
+ROWS = {"digits": 4000, "wide_mlp": 20_000, "resnet50": 6}
+BATCHES = {"digits": SIZES[5:], "wide_mlp": SIZES[5:], "resnet50": SIZES[:6]}
 
 
 def raw_rate(gradient: Any, batch: Any, target: Any) -> float:
@@ -62,54 +46,45 @@ def raw_rate(gradient: Any, batch: Any, target: Any) -> float:
     return calls * len(batch) / (time.perf_counter() - started)
 
 
-def best_raw(model: keras.Model, inputs: np.ndarray) -> tuple[int, Any]:
+def best_raw(model: keras.Model, inputs: np.ndarray, sizes: tuple[int, ...]) -> tuple[int, Callable[[], float]]:
     """The batch size with the highest raw rate, and its measurement as a call."""
-    rates: dict[int, tuple[float, Any]] = {}
-    for size in BATCHES:
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def gradient(points: Any, chosen: Any) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(points)
+            output = tf.gather(model(points, training=False), chosen, axis=1, batch_dims=1)
+        return tape.gradient(output, points)
+
+    rates: dict[int, tuple[float, Callable[[], float]]] = {}
+    for size in sizes:
         batch, target = tf.constant(np.resize(inputs, (size, *inputs.shape[1:]))), tf.zeros(size, tf.int32)
-
-        @tf.function(autograph=False)
-        def gradient(points: Any, chosen: Any) -> Any:
-            with tf.GradientTape() as tape:
-                tape.watch(points)
-                output = tf.gather(model(points, training=False), chosen, axis=1, batch_dims=1)
-            return tape.gradient(output, points)
-
-        measure = lambda g=gradient, b=batch, t=target: raw_rate(g, b, t)  # noqa: E731
+        measure = lambda b=batch, t=target: raw_rate(gradient, b, t)  # noqa: E731
         rates[size] = (measure(), measure)
     best = max(rates, key=lambda size: rates[size][0])
     return best, rates[best][1]
 
 
-def job_rate(folder: pathlib.Path, name: str, rows: int) -> dict[str, float]:
-    """One whole run in a fresh directory."""
-    values = {
-        "model": {"path": str(folder / "model.keras")},
-        "input": {"files": str(folder / "rows.parquet"), "features": {name: "x"}, "label": "y"},
-        "attribution": {"target": "label", "steps": STEPS},
-        "output": {"path": tempfile.mkdtemp(dir=folder)},
-    }
-    started = time.perf_counter()
-    outcome = launch.run(parse_config(values), folder)
-    seconds = time.perf_counter() - started
-    return {"rows_s": rows / seconds, "gradients_s": outcome.manifest["gradients"] / seconds}
-
-
-def compare(make: Any, rounds: int, folder: pathlib.Path) -> dict[str, Any]:
+def compare(name: str, rounds: int, folder: pathlib.Path) -> dict[str, Any]:
     """Raw and end to end, in turn."""
-    model, inputs, labels = make()
-    model.save(folder / "model.keras")
-    flat = pa.FixedSizeListArray.from_arrays(pa.array(inputs.reshape(-1)), int(np.prod(inputs.shape[1:])))
-    pq.write_table(pa.table({"x": flat, "y": labels}), folder / "rows.parquet", row_group_size=1000)
-    size, raw = best_raw(model, inputs)
-    job_rate(folder, model.inputs[0].name, len(inputs))
+    case, rows = CASES[name](), ROWS[name]
+    values = case.save(folder, rows)
+    values["attribution"]["steps"] = STEPS
+    size, raw = best_raw(case.model, case.inputs[:rows], BATCHES[name])
+    started = time.perf_counter()
+    job = Job(values, folder)
+    start = time.perf_counter() - started
+    job.seconds()
     pairs = []
     for _ in range(rounds):
-        before, job, after = raw(), job_rate(folder, model.inputs[0].name, len(inputs)), raw()
-        pairs.append({"raw_s": (before + after) / 2, **job, "ratio": job["gradients_s"] / ((before + after) / 2)})
-    ratios = sorted(pair["ratio"] for pair in pairs)
-    medians = {key: statistics.median(pair[key] for pair in pairs) for key in pairs[0]}
-    return {"rows": len(inputs), "raw_batch": size, **medians, "ratio_range": [ratios[0], ratios[-1]], "rounds": pairs}
+        before, seconds, after = raw(), job.seconds(), raw()
+        rate, reached = (before + after) / 2, rows * STEPS / seconds
+        pairs.append({"raw": rate, "job": reached, "ratio": reached / rate})
+    found = {key: report.spread([pair[key] for pair in pairs]) for key in ("raw", "job", "ratio")}
+    rows_s = statistics.median(pair["job"] for pair in pairs) / STEPS
+    about = {"rows": rows, "raw_batch": size, "job_batch": job.manifest["batch_sizes"], "start_s": start}
+    about["hoisted"] = job.manifest["hoisted"]
+    return {**about, "traces": job.explainer.traces(), "rows_s": rows_s, **found}
 
 
 def main() -> None:
@@ -117,25 +92,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=pathlib.Path)
-    parser.add_argument("--only", choices=["digits", "wide_mlp"])
+    parser.add_argument("--only", choices=list(ROWS))
     arguments = parser.parse_args()
-    machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
-    versions = {name: metadata.version(name) for name in ("tensorflow", "apache-beam", "pyarrow")}
-    results: dict[str, Any] = {"machine": machine | versions, "steps": STEPS}
-    print(f"{'model':10} {'raw grad/s':>11} {'job grad/s':>11} {'rows/s':>8} {'ratio':>6}  range")
-    for make in (digits, wide_mlp):
-        if arguments.only not in (None, make.__name__):
-            continue
+    results: dict[str, Any] = {"steps": STEPS, "rounds": arguments.rounds}
+    print(f"{'model':10} {'raw grad/s':>11} {'job grad/s':>11} {'rows/s':>8} {'ratio':>6}  range        raw/job batch")
+    for name in [arguments.only] if arguments.only else ROWS:
         with tempfile.TemporaryDirectory() as folder:
-            found = compare(make, arguments.rounds, pathlib.Path(folder))
-        results[make.__name__] = found
-        low, high = found["ratio_range"]
+            found = results[name] = compare(name, arguments.rounds, pathlib.Path(folder))
+        ratio = found["ratio"]
         print(
-            f"{make.__name__:10} {found['raw_s']:11,.0f} {found['gradients_s']:11,.0f} {found['rows_s']:8,.1f}"
-            f" {found['ratio']:6.2f}  {low:.2f}-{high:.2f} (raw at batch {found['raw_batch']})"
+            f"{name:10} {found['raw']['median']:11,.0f} {found['job']['median']:11,.0f} {found['rows_s']:8,.2f}"
+            f" {ratio['median']:6.2f}  {ratio['min']:.2f}-{ratio['max']:.2f}"
+            f"    {found['raw_batch']}/{max(found['job_batch'])}"
         )
-    if arguments.out:
-        arguments.out.write_text(json.dumps(results, indent=1) + "\n")
+    report.store(results, arguments.out)
 
 
 if __name__ == "__main__":

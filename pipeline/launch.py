@@ -20,6 +20,7 @@ from apache_beam.utils import shared
 from pipeline import plan as planning
 from pipeline.config import JobConfig
 from pipeline.job import build
+from pipeline.pilot import read_estimate
 from pipeline.prepare import Prepared, prepare
 from pipeline.progress import ProgressReport
 from transforms import errors
@@ -52,22 +53,36 @@ class Outcome:
     manifest: Mapping[str, Any]
 
 
-def run(config: JobConfig, root: pathlib.Path, beam_options: Sequence[str] = ()) -> Outcome:
+def run(
+    config: JobConfig,
+    root: pathlib.Path,
+    beam_options: Sequence[str] = (),
+    handle: shared.Shared | None = None,
+) -> Outcome:
     """Run the job, or what is left of it.
 
     Args:
         root: folder that input file names are written relative to.
         beam_options: passed on to Beam; without `--runner`, Beam's in-process runner.
+        handle: holds the Explainer of this very configuration already, when several runs in this process share it.
 
     Raises:
         UsageError, AttribeamError, QuarantineError: see docs/errors.md.
     """
     started, options = time.time(), _options(beam_options)
     place = open_place(config.output.path)
-    handle = shared.Shared()
+    handle = handle or shared.Shared()
     explainer = handle.acquire(lambda: Explainer.load(config.model, config.attribution))
     prepared = prepare(config, root, explainer, _known_before(place))
-    plan = RunPlan(prepared.job, prepared.shards, config.limits.quarantined, started)
+    hoisted = explainer.model.stem.tensors if explainer.model.stem else {}
+    plan = RunPlan(
+        prepared.job,
+        prepared.shards,
+        config.limits.quarantined,
+        started,
+        hoisted,
+        read_estimate(place, prepared.job.fingerprint),
+    )
     with place.alone():
         _claim(place, prepared, config)
         return _finish(plan, place, handle, options)

@@ -45,15 +45,20 @@ def run(config: ConfigPath, beam_options: BeamOptions = None, overrides: Overrid
 
 
 @app.command()
-def plan(config: ConfigPath, overrides: Overrides = None) -> None:
+def plan(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    pilot: Annotated[int, typer.Option(min=0, metavar="N", help="Explain N rows for real, and estimate the rest.")] = 0,
+) -> None:
     """Show what a run would do, and what is done already, without computing.
 
-    Example: attribeam plan digits.yaml
+    With --pilot N, explain N rows spread over the dataset, and estimate time, gradients and bytes; the run's manifest
+    will set what it measured beside that. Example: attribeam plan digits.yaml --pilot 200
     """
     from pipeline.config import load_config
     from pipeline.preview import preview
 
-    preview(load_config(config, overrides or ()), config.parent.resolve(), Console())
+    preview(load_config(config, overrides or ()), config.parent.resolve(), Console(), pilot)
 
 
 @app.command()

@@ -11,17 +11,22 @@ from rich.table import Table
 from pipeline import plan as planning
 from pipeline.config import JobConfig
 from pipeline.launch import refuse_other_run
+from pipeline.pilot import pilot, store, table
 from pipeline.prepare import prepare
 from pipeline.progress import describe
 from pipeline.status import Watch
+from transforms.attribution.config import FIRST_LEVELS, AttributionConfig
 from transforms.attribution.explainer import Explainer
 from transforms.records import part
 from transforms.storage.manifest import RUN
 from transforms.storage.place import open_place
 
 
-def preview(config: JobConfig, root: pathlib.Path, console: Console) -> None:
+def preview(config: JobConfig, root: pathlib.Path, console: Console, pilot_rows: int = 0) -> None:
     """Check everything that `run` checks at launch, then print shards, rows, bytes, and what is done already.
+
+    Args:
+        pilot_rows: explained for real, to estimate the rest; the estimate is kept for the run's manifest.
 
     Raises:
         UsageError: as `run` would.
@@ -39,18 +44,33 @@ def preview(config: JobConfig, root: pathlib.Path, console: Console) -> None:
         "fingerprint": prepared.job.fingerprint[:12],
         "input": f"{rows:,} rows in {len(prepared.files):,} files, {sum(f.size for f in prepared.files):,} bytes",
         "shards": f"{len(prepared.shards):,} of at most {max(shard.size for shard in prepared.shards):,} rows",
-        "gradients": f"{rows * config.attribution.steps:,} ({config.attribution.steps} steps a row)",
-        "batch size": f"{explainer.tiling(list(shapes.values())).points:,} points",
+        "gradients": _gradients(rows, config.attribution),
+        "batch size": "tuned while running"
+        if config.attribution.batch_size == "auto"
+        else f"{explainer.batch_size(list(shapes.values())):,} points",
         "output": f"about {rows * row_bytes:,} bytes before compression, to {config.output.path}",
         "explained": ", ".join(f"{name} {list(shape)}" for name, shape in written.items()),
         "held": ", ".join(spec.name for spec in explainer.model.inputs if not spec.explained) or "no input",
     }
-    table = Table(box=None, show_header=False)
+    listed = Table(box=None, show_header=False)
     for name, value in facts.items():
-        table.add_row(name, value)
-    console.print(table, soft_wrap=True, markup=False)
+        listed.add_row(name, value)
+    console.print(listed, soft_wrap=True, markup=False)
     place = open_place(config.output.path)
     if place.exists(RUN):
         refuse_other_run(place, prepared)
         watch = Watch(place, prepared.job.fingerprint, prepared.shards)
         console.print(f" done already  rows {describe(watch.look())}", soft_wrap=True, highlight=False)
+    if pilot_rows:
+        estimate = pilot(prepared, explainer, pilot_rows)
+        store(estimate, place, prepared.job.fingerprint)
+        heading = f" pilot: {estimate.rows:,} rows, in blocks spread over the dataset, on {estimate.device}"
+        console.print(heading, soft_wrap=True, highlight=False)
+        console.print(table(estimate), soft_wrap=True)
+
+
+def _gradients(rows: int, config: AttributionConfig) -> str:
+    if config.steps == "auto":
+        least, most = (rows * config.targets * steps for steps in (FIRST_LEVELS[-1], config.max_steps))
+        return f"{least:,} to {most:,} (steps: auto, tolerance {config.tolerance:g}); --pilot N measures how many"
+    return f"{rows * config.targets * config.steps:,} ({config.steps} steps a row)"

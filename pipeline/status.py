@@ -56,16 +56,17 @@ class Watch:
         done = {name: time for name, time in times.items() if name in self._shards}
         for name in done.keys() - self._written.keys():
             with self._place.open(name) as file:
-                self._written[name] = part.read_footer(file, name)[1]
-        rows = {name: self._shards[name].size for name in done}
+                metadata, rows = part.read_footer(file, name)
+            self._written[name] = rows // int(metadata.get("targets", 1))
+        planned = {name: self._shards[name].size for name in done}
         written = sum(self._written[name] for name in done)
         return Status(
             shards=len(self._shards),
             shards_done=len(done),
             rows=sum(shard.size for shard in self._shards.values()),
-            rows_done=sum(rows.values()),
-            quarantined=sum(rows.values()) - written,
-            rows_per_second=_rate(done, rows),
+            rows_done=sum(planned.values()),
+            quarantined=sum(planned.values()) - written,
+            rows_per_second=_rate(done, planned),
             finished=names.SUCCESS in times,
         )
 

@@ -8,7 +8,6 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -18,13 +17,15 @@ from apache_beam.utils import shared
 
 from transforms.attribution import targets
 from transforms.attribution.batch import Batch
-from transforms.attribution.config import AttributionConfig, ModelConfig
+from transforms.attribution.config import AttributionConfig, ModelConfig, TopK
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.explanation import Explanation
+from transforms.overlap import ahead, behind
 from transforms.records import part
 from transforms.records.config import OutputConfig
 from transforms.records.examples import Examples, Layout, Refusal, extract
 from transforms.records.source import Selection, read_rows
+from transforms.rows import record_batch
 from transforms.shard import Shard
 from transforms.storage.listing import open_file
 from transforms.storage.manifest import part_name, quarantine_name
@@ -32,6 +33,8 @@ from transforms.storage.place import Place, open_place
 
 CHUNK_BYTES = 16 * 2**20
 MAX_CHUNK_ROWS = 1024
+# Batches decoded before they are needed, and explained ones that wait to be written.
+DEPTH = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,16 +59,23 @@ class AttributionJob:
         return part_name(self.fingerprint, shard.number)
 
     def about(self, shard: Shard, explainer: Explainer) -> part.Provenance:
-        """What the files of a shard say of themselves."""
-        shapes = [feature.shape for feature in self.layout.inputs]
-        batch = explainer.tiling(shapes).points
-        return part.Provenance(self.fingerprint, shard.number, shard.input_digest, shard.size, batch, explainer.device)
+        """What the files of a shard say of themselves; the batch size is that of the moment."""
+        batch = explainer.batch_size([feature.shape for feature in self.layout.inputs])
+        return self.provenance(shard, batch, explainer.device)
+
+    def provenance(self, shard: Shard, batch_size: int, device: str) -> part.Provenance:
+        """What they say, given how they were computed."""
+        targets = self.attribution.targets
+        return part.Provenance(
+            self.fingerprint, shard.number, shard.input_digest, shard.size, targets, batch_size, device
+        )
 
     def schema(self, explainer: Explainer, about: part.Provenance) -> pa.Schema:
         """Of the parts."""
         explained = {spec.name for spec in explainer.model.explained}
         shapes = {feature.name: feature.shape for feature in self.layout.inputs if feature.name in explained}
-        return part.part_schema(shapes, self.output, self.layout.carried, about)
+        ranked = isinstance(self.attribution.target, TopK)
+        return part.part_schema(shapes, self.output, self.layout.carried, ranked, about)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +86,7 @@ class ShardResult:
         published: False when another attempt had published the same part first.
         seconds: spent on it.
         peak_memory_bytes: the most that the worker process ever held.
+        out_of_memory: calls that did not fit into the device's memory and were done again in halves.
     """
 
     number: int
@@ -84,6 +95,7 @@ class ShardResult:
     published: bool
     seconds: float
     peak_memory_bytes: int
+    out_of_memory: int
 
 
 def attribute_shard(shard: Shard, job: AttributionJob, explainer: Explainer, place: Place) -> ShardResult:
@@ -94,23 +106,30 @@ def attribute_shard(shard: Shard, job: AttributionJob, explainer: Explainer, pla
             meant (E_PART_DAMAGED).
     """
     started = time.monotonic()
-    about, refusals, rows = job.about(shard, explainer), list[Refusal](), 0
-    schema = job.schema(explainer, about)
+    about, refusals = job.about(shard, explainer), list[Refusal]()
+    schema, name = job.schema(explainer, about), job.part_of(shard)
     with place.scratch() as scratch:
-        with part.PartWriter(scratch / "part", schema) as writer:
-            for examples, explanation in _explained(shard, job, explainer, refusals):
+        with part.PartWriter(scratch / "part", lambda: job.schema(explainer, job.about(shard, explainer))) as writer:
+
+            def write(examples: Examples, explanation: Explanation) -> None:
                 writer.write(record_batch(examples, explanation, schema, shard.name, job.output))
-                rows += len(examples)
+
+            with behind(write, DEPTH) as later:
+                for explained in _explained(shard, job, explainer, refusals):
+                    later(*explained)
         if refusals:
+            refusals.sort(key=lambda refusal: refusal.source_row)
             part.write_quarantine(scratch / "refused", refusals, shard.name, about)
-            place.publish(scratch / "refused", quarantine_name(job.part_of(shard)))
-        with (scratch / "part").open("rb") as file:
-            check_part(part.read_footer(file, job.part_of(shard)), about, rows, job.part_of(shard))
-        published = place.publish(scratch / "part", job.part_of(shard))
+            place.publish(scratch / "refused", quarantine_name(name))
+        rows = (shard.size - len(refusals)) * job.attribution.targets
+        with (scratch / "part").open("rb") as written:
+            check_part(part.read_footer(written, name), about, rows, name)
+        published = place.publish(scratch / "part", name)
     if not published:
-        with place.open(job.part_of(shard)) as file:
-            check_part(part.read_footer(file, job.part_of(shard)), about, rows, job.part_of(shard))
-    return ShardResult(shard.number, rows, len(refusals), published, time.monotonic() - started, peak_memory_bytes())
+        with place.open(name) as file:
+            check_part(part.read_footer(file, name), about, rows, name)
+    seconds, out_of_memory = time.monotonic() - started, explainer.take_out_of_memory()
+    return ShardResult(shard.number, rows, len(refusals), published, seconds, peak_memory_bytes(), out_of_memory)
 
 
 def check_part(footer: tuple[dict[str, str], int], about: part.Provenance, rows: int, name: str) -> None:
@@ -120,38 +139,11 @@ def check_part(footer: tuple[dict[str, str], int], about: part.Provenance, rows:
         AttribeamError: E_PART_DAMAGED.
     """
     metadata, found = footer
-    for key in ("fingerprint", "shard", "input_digest", "rows"):
+    for key in ("fingerprint", "shard", "input_digest", "rows", "targets"):
         if metadata.get(key) != str(getattr(about, key)):
             raise part.damaged(name, f"its footer says {key}={metadata.get(key)!r}, not {getattr(about, key)!r}")
     if found != rows:
         raise part.damaged(name, f"it has {found} rows, not {rows}")
-
-
-def record_batch(
-    examples: Examples, explanation: Explanation, schema: pa.Schema, file: str, output: OutputConfig
-) -> pa.RecordBatch:
-    """The output rows of some examples, in their order."""
-    rows = len(examples)
-    values = {
-        name: part.attribution_array(value, schema.field(part.ATTRIBUTION + name), output.reduce.get(name, ()))
-        for name, value in explanation.attributions.items()
-    }
-    columns: dict[str, Any] = {
-        "row_id": examples.row_ids,
-        "source_file": [file] * rows,
-        "source_row": examples.source_rows,
-        **examples.carried,
-        "target": explanation.target,
-        "output": explanation.output,
-        "baseline_output": explanation.baseline_output,
-        "delta": explanation.delta,
-        "relative_delta": explanation.relative_delta,
-        "error_estimate": explanation.error_estimate,
-        "steps": explanation.steps,
-        "status": _statuses(explanation, values),
-        **{part.ATTRIBUTION + name: array for name, array in values.items()},
-    }
-    return pa.record_batch([_column(columns[field.name], field.type, rows) for field in schema], schema=schema)
 
 
 def peak_memory_bytes() -> int:
@@ -160,12 +152,10 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def chunk_rows(job: AttributionJob, explainer: Explainer) -> int:
-    """Rows read at once: about 16 MiB of inputs, whole batches where that is possible."""
-    shapes = [feature.shape for feature in job.layout.inputs]
+def chunk_rows(job: AttributionJob) -> int:
+    """Rows read at once: about 16 MiB of inputs."""
     row_bytes = sum(feature.dtype.itemsize * int(np.prod(feature.shape)) for feature in job.layout.inputs)
-    rows, batch = min(MAX_CHUNK_ROWS, max(1, CHUNK_BYTES // max(1, row_bytes))), explainer.tiling(shapes).points
-    return rows - rows % batch if rows > batch else rows
+    return min(MAX_CHUNK_ROWS, max(1, CHUNK_BYTES // max(1, row_bytes)))
 
 
 def read_examples(shard: Shard, job: AttributionJob, batch_rows: int) -> Iterator[tuple[Examples, list[Refusal]]]:
@@ -183,7 +173,7 @@ def _explained(
     under_way: deque[Examples] = deque()
 
     def batches() -> Iterator[Batch]:
-        for examples, refused in read_examples(shard, job, chunk_rows(job, explainer)):
+        for examples, refused in read_examples(shard, job, chunk_rows(job)):
             refusals.extend(refused)
             if examples.labels is not None:
                 faults = targets.label_faults(examples.labels, explainer.model.classes)
@@ -193,26 +183,10 @@ def _explained(
                 under_way.append(examples)
                 yield Batch(examples.inputs, examples.labels, examples.baselines)
 
-    for explanation in explainer.stream(batches()):
-        yield under_way.popleft(), explanation
-
-
-def _statuses(explanation: Explanation, stored: dict[str, pa.Array]) -> pa.DictionaryArray:
-    """The rows' statuses; `nonfinite` also where a value is finite in float32 but not in the type written."""
-    finite = np.ones(len(explanation), dtype=bool)
-    for array in stored.values():
-        finite &= np.isfinite(array.to_numpy_ndarray().reshape(len(array), -1)).all(axis=1)
-    status = np.where(finite, explanation.status, "nonfinite")
-    index = np.array([part.STATUSES.index(value) for value in status], np.int8)
-    return pa.DictionaryArray.from_arrays(pa.array(index), pa.array(part.STATUSES))
-
-
-def _column(value: Any, kind: pa.DataType, rows: int) -> pa.Array:
-    if value is None:
-        return pa.nulls(rows, kind)
-    if isinstance(value, pa.Array):
-        return value
-    return pa.array(value, pa.float64()).cast(kind) if kind == pa.float32() else pa.array(value, kind)
+    for explanation in explainer.stream(ahead(batches(), DEPTH)):
+        examples = under_way.popleft()
+        refusals.extend(examples.refuse(explanation.faults, shard.name)[1])
+        yield examples, explanation
 
 
 class AttributeShards(beam.PTransform):  # type: ignore[misc]

@@ -36,12 +36,16 @@ class RunPlan:
         shards: all of them, those of earlier invocations too.
         max_quarantined: share of the input's rows.
         started: when this invocation began, seconds since the epoch.
+        hoisted: by input, the tensor of the model up to which it runs once a row.
+        estimate: by a pilot, for the figures of the manifest, each with its spread.
     """
 
     job: AttributionJob
     shards: Sequence[Shard]
     max_quarantined: float
     started: float
+    hoisted: Mapping[str, str]
+    estimate: Mapping[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +66,7 @@ def inspect_part(shard: Shard, job: AttributionJob, place: Place) -> PartRecord:
         AttribeamError: E_PART_DAMAGED.
     """
     name = job.part_of(shard)
-    about = part.Provenance(job.fingerprint, shard.number, shard.input_digest, shard.size, 0, "")
+    about = job.provenance(shard, 0, "")
     with place.open(name) as file:
         known, rows = part.read_footer(file, name)
     check_part((known, rows), about, rows, name)
@@ -70,7 +74,7 @@ def inspect_part(shard: Shard, job: AttributionJob, place: Place) -> PartRecord:
         totals = part.read_totals(file, name)
     check_part((known, rows), about, totals.rows, name)
     entries = [{**_listed(place, name, totals.rows), **totals.by_status}]
-    refused = shard.size - totals.rows
+    refused = shard.size - totals.rows // job.attribution.targets
     if refused:
         entries.append(_quarantine(place, names.quarantine_name(name), about, refused))
     return PartRecord(entries, totals, refused, known.get("device", ""), int(known.get("batch_size", 0)))
@@ -143,21 +147,30 @@ def _manifest(
     plan: RunPlan, place: Place, records: Sequence[PartRecord], results: Sequence[ShardResult]
 ) -> dict[str, Any]:
     by_status = {status: sum(record.totals.by_status[status] for record in records) for status in part.STATUSES}
+    measured = {
+        "seconds": round(time.time() - plan.started, 3),
+        "gradients": sum(record.totals.gradients for record in records),
+        "output_bytes": sum(record.entries[0]["bytes"] for record in records),
+    }
+    planned = {name: {**figure, "measured": measured[name]} for name, figure in (plan.estimate or {}).items()}
     return {
         "schema_version": part.SCHEMA_VERSION,
         "fingerprint": plan.job.fingerprint,
         "shards": len(plan.shards),
         "input_rows": sum(shard.size for shard in plan.shards),
         "rows": sum(record.totals.rows for record in records),
+        "targets": plan.job.attribution.targets,
         "quarantined": sum(record.quarantined for record in records),
         "rows_by_status": by_status,
-        "gradients": sum(record.totals.gradients for record in records),
+        "hoisted": dict(plan.hoisted),
         "batch_sizes": sorted({record.batch_size for record in records}),
         "devices": sorted({record.device for record in records}),
         "versions": versions(),
-        "seconds": round(time.time() - plan.started, 3),
+        **measured,
+        "pilot": planned,
         "resumed_shards": len(plan.shards) - len(results),
         "peak_memory_bytes": max((result.peak_memory_bytes for result in results), default=0),
+        "out_of_memory": sum(result.out_of_memory for result in results),
         "files_sha256": {name: names.sha256_of(place, name)[0] for name in (names.RUN, names.PLAN, names.FILES)},
     }
 

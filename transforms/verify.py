@@ -15,7 +15,7 @@ from transforms.records import part
 from transforms.storage import manifest as names
 from transforms.storage.place import Place
 
-EXTRA_FOLDERS = ("_audit/", names.DAMAGED + "/")
+EXTRA_FOLDERS = ("_audit/", names.DAMAGED + "/", names.PILOT + "/")
 # What may separate a row's stored delta from the sum of its stored attributions, as a share of the sizes involved:
 # delta, output and baseline_output are rounded to float32 (2^-24 each, of which three), and a reduction rounds its
 # sums once more; float16 rounds each value (2^-11) before they are summed.
@@ -84,12 +84,13 @@ def _file_faults(place: Place, row: Mapping[str, Any], fingerprint: str) -> Iter
 
 def _count_faults(listed: Mapping[str, Mapping[str, Any]], manifest: Mapping[str, Any]) -> Iterator[str]:
     parts = [row for name, row in listed.items() if names.PART.fullmatch(name)]
-    refused = sum(row["rows"] for row in listed.values()) - sum(row["rows"] for row in parts)
+    rows = sum(row["rows"] for row in parts)
+    refused = sum(row["rows"] for row in listed.values()) - rows
     counted = {
         "shards": len(parts),
-        "rows": sum(row["rows"] for row in parts),
+        "rows": rows,
         "quarantined": refused,
-        "input_rows": sum(row["rows"] for row in listed.values()),
+        "input_rows": rows // manifest["targets"] + refused,
         "rows_by_status": {status: sum(row[status] for row in parts) for status in part.STATUSES},
     }
     for key, value in counted.items():

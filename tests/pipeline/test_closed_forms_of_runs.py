@@ -9,9 +9,13 @@ import pytest
 from datasets import LINEAR, QUADRATIC, attributions, launch, read
 
 STEPS = 16
-RULES = ("riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid", "gauss_legendre")
+RULES = ("riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid", "gauss_legendre", "nested")
 # Σ weight · α of a rule: what it makes of ∫α dα = 1/2; exact but for the rules of order one
-MEAN_NODE = {"riemann_left": (STEPS - 1) / (2 * STEPS), "riemann_right": (STEPS + 1) / (2 * STEPS)}
+MEAN_NODE = {
+    "riemann_left": (STEPS - 1) / (2 * STEPS),
+    "riemann_right": (STEPS + 1) / (2 * STEPS),
+    "nested": 0.5 + 0.5 / STEPS**2,  # the trapezoid of ∫2t³dt: h²/12 times the rise of 6t²
+}
 
 
 def explained(job: Any, rule: str) -> Any:
@@ -55,12 +59,14 @@ def test_a_sigmoid_of_a_linear_form_is_met_within_the_rules_error_bound(job_of: 
     exact = parts * (1 / (1 + np.exp(-total)) - 0.5) / total
     # integrand σ'(αs), |σ''| ≤ 1/(6√3), |σ'''| ≤ 1/8, the rules' textbook bounds; Gauss at the rounding of float32
     slope, bend = np.abs(total) / (6 * np.sqrt(3)), total**2 / 8
+    # nested: the trapezoid of g(t) = 2t f(t²), |g''| = |12t f' + 8t³ f''|
     bound = {
         "riemann_left": slope / (2 * STEPS),
         "riemann_right": slope / (2 * STEPS),
         "riemann_middle": bend / (24 * STEPS**2),
         "riemann_trapezoid": bend / (12 * (STEPS - 1) ** 2),
         "gauss_legendre": np.zeros_like(total),
+        "nested": (12 * slope + 8 * bend) / (12 * STEPS**2),
     }[rule]
     found = attributions(explained(job_of(datasets.sigmoid), rule))
     assert np.abs(exact).max() > 0.1

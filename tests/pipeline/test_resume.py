@@ -27,6 +27,7 @@ from transforms.storage.place import open_place
 from transforms.verify import verify_run
 
 SMALL = {"shard_bytes": 300}  # four rows a shard
+GIVEN = {"batch_size": 16}  # whose bytes do not depend on what the machine does fastest
 KILLED = -signal.SIGKILL
 
 
@@ -80,7 +81,7 @@ def unfinish(out: str | pathlib.Path, *lost: int) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", ["parquet", "none"])
 def test_only_shards_without_a_part_are_read(job_of: Any, shards_read: list[int], kind: str) -> None:
-    job = job_of(datasets.keras_classifier, kind, output=SMALL)
+    job = job_of(datasets.keras_classifier, kind, output=SMALL, attribution=GIVEN)
     first = launch(job)
     assert sorted(shards_read) == list(range(first.computed))
     whole = unfinish(first.root, 1, 3)
@@ -94,7 +95,7 @@ def test_only_shards_without_a_part_are_read(job_of: Any, shards_read: list[int]
 def test_finished_input_files_are_not_opened_again(job_of: Any, tmp_path: pathlib.Path, opened: list[str]) -> None:
     folder = tmp_path / "in"
     files = [datasets.write(folder, "none", datasets.rows(9, seed), f"{seed} [f]") for seed in range(3)]
-    job = job_of(datasets.keras_classifier, folder, output=SMALL)
+    job = job_of(datasets.keras_classifier, folder, output=SMALL, attribution=GIVEN)
     out = launch(job).root
     assert set(opened) == set(map(str, files))
     lost = [row for row, path in enumerate(parts(out)) if pq.read_table(path)["source_file"][0].as_py()[:4] == "in/1"]
@@ -119,7 +120,7 @@ def test_a_finished_run_run_again_computes_and_opens_nothing(job_of: Any, opened
 def test_rows_that_no_launch_could_try_do_not_stop_a_resumed_run(job_of: Any, tmp_path: pathlib.Path) -> None:
     labels = [99 if 12 <= row < 16 else 1 for row in range(20)]  # the whole of the fourth shard
     path = datasets.write_parquet(tmp_path / "l.parquet", datasets.rows(20) | {"label": datasets.np.array(labels)})
-    job = job_of(datasets.keras_classifier, path, output=SMALL, limits={"quarantined": 0.5})
+    job = job_of(datasets.keras_classifier, path, output=SMALL, attribution=GIVEN, limits={"quarantined": 0.5})
     out = launch(job)
     assert out.manifest["quarantined"] == 4
     whole = unfinish(out.root, *range(3, out.computed))
@@ -158,7 +159,7 @@ DAMAGES = (truncate, flip_in_a_page, garbage, another_runs_part, another_table)
 @pytest.mark.parametrize("finished", [True, False])
 def test_damaged_parts_are_moved_aside_and_redone(job_of: Any, finished: bool) -> None:
     other = launch(job_of(datasets.keras_classifier, out="other", output=SMALL, attribution={"steps": 3}))
-    job = job_of(datasets.keras_classifier, output=SMALL)
+    job = job_of(datasets.keras_classifier, output=SMALL, attribution=GIVEN)
     out = pathlib.Path(launch(job).root)
     whole = contents(out) if finished else unfinish(out)
     chosen = parts(out)[: len(DAMAGES)]
@@ -173,7 +174,7 @@ def test_damaged_parts_are_moved_aside_and_redone(job_of: Any, finished: bool) -
 
 
 def test_any_flipped_bit_of_a_finished_part_is_redone(job_of: Any) -> None:
-    job = job_of(datasets.keras_classifier, output=SMALL)
+    job = job_of(datasets.keras_classifier, output=SMALL, attribution=GIVEN)
     out = launch(job).root
     whole, dice = contents(out), random.Random(3)
     for path in parts(out):
@@ -186,7 +187,7 @@ def test_any_flipped_bit_of_a_finished_part_is_redone(job_of: Any) -> None:
 
 def test_a_lost_quarantine_file_is_made_again(job_of: Any, tmp_path: pathlib.Path) -> None:
     path = datasets.write_parquet(tmp_path / "l.parquet", datasets.rows() | {"label": datasets.np.arange(23) % 4})
-    job = job_of(datasets.keras_classifier, path, output=SMALL, limits={"quarantined": 0.5})
+    job = job_of(datasets.keras_classifier, path, output=SMALL, attribution=GIVEN, limits={"quarantined": 0.5})
     out = pathlib.Path(launch(job).root)
     before = {file.name: file.read_bytes() for file in (out / "_quarantine").glob("*.parquet")}
     (out / "_quarantine" / sorted(before)[1]).unlink()

@@ -14,6 +14,7 @@ from apache_beam.internal import pickler
 from apache_beam.utils import shared
 
 from pipeline import plan
+from pipeline.config import JobConfig
 from pipeline.prepare import Prepared, prepare
 from transforms.attribute import AttributeShards, attribute_shard
 from transforms.attribution.explainer import Explainer
@@ -22,8 +23,14 @@ from transforms.storage.place import open_place
 
 
 @pytest.fixture
-def prepared(job_of: Any) -> tuple[Prepared, Explainer]:
-    config = job_of(datasets.keras_classifier, output={"shard_bytes": 700}, input={"keep": ["name"], "label": "label"})
+def config(job_of: Any) -> JobConfig:
+    """Of a batch size whose bytes do not depend on what the machine does fastest."""
+    parts = {"output": {"shard_bytes": 700}, "input": {"keep": ["name"], "label": "label"}}
+    return job_of(datasets.keras_classifier, **parts, attribution={"batch_size": 16})
+
+
+@pytest.fixture
+def prepared(config: JobConfig) -> tuple[Prepared, Explainer]:
     explainer = Explainer.load(config.model, config.attribution)
     return prepare(config, pathlib.Path("/"), explainer, plan.Known()), explainer
 
@@ -37,14 +44,13 @@ def test_what_travels_to_workers_survives_the_journey(prepared: tuple[Prepared, 
 
 
 def test_the_job_publishes_what_the_function_does(
-    prepared: tuple[Prepared, Explainer], job_of: Any, tmp_path: pathlib.Path
+    prepared: tuple[Prepared, Explainer], config: JobConfig, tmp_path: pathlib.Path
 ) -> None:
     made, explainer = prepared
     twin = dataclasses.replace(made.job, root=str(tmp_path / "twin"))
     results = [attribute_shard(shard, twin, explainer, open_place(twin.root)) for shard in made.shards]
     assert len(results) > 1
     assert [result.rows for result in results] == [shard.size for shard in made.shards]
-    config = job_of(datasets.keras_classifier, output={"shard_bytes": 700}, input={"keep": ["name"], "label": "label"})
     out = datasets.launch(config).root
     by_job = datasets.read(out).drop_columns(["source_file", "row_id"])
     assert by_job.equals(datasets.read(twin.root).drop_columns(["source_file", "row_id"]))

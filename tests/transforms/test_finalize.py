@@ -30,7 +30,7 @@ def ready(job_of: Any) -> tuple[RunPlan, Place]:
         attribute_shard(shard, made.job, explainer, place)
     place.publish_bytes(b"{}\n", names.RUN)
     plan.write_plan(place, made.shards, made.files, {})
-    return RunPlan(made.job, made.shards, 0.0, 0.0), place
+    return RunPlan(made.job, made.shards, 0.0, 0.0, {"x": "dense:0"}), place
 
 
 def test_it_is_safe_to_repeat(ready: tuple[RunPlan, Place]) -> None:
@@ -40,6 +40,7 @@ def test_it_is_safe_to_repeat(ready: tuple[RunPlan, Place]) -> None:
     assert finalize_run(planned, place, []).keys() == first.keys()
     assert {name: place.read(name) for name in place.names()} == before
     assert names.read_manifest(place) == first
+    assert (first["targets"], first["hoisted"], first["out_of_memory"]) == (1, {"x": "dense:0"}, 0)
     assert first["rows"] == first["input_rows"] == datasets.ROWS
     assert first["shards"] == first["resumed_shards"] == len(planned.shards)
 

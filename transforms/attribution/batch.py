@@ -23,11 +23,29 @@ class Batch:
         inputs: every model input by name, [rows, *shape].
         labels: int64 [rows], for `target: label`.
         baselines: by explained input, [*shape] or [rows, *shape]; those left out follow the configuration.
+        rounding: relative L1 error that is known beforehand, float64 [rows, targets]; it adds to the estimate.
     """
 
     inputs: Mapping[str, Values]
     labels: npt.NDArray[np.int64] | None = None
     baselines: Mapping[str, Values] = dataclasses.field(default_factory=dict)
+    rounding: npt.NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def some(self, rows: npt.NDArray[np.int64]) -> Batch:
+        """The chosen rows."""
+        per_row = {
+            name: value.ndim == self.inputs[name].ndim and len(value) == len(self)
+            for name, value in self.baselines.items()
+        }
+        return Batch(
+            {name: value[rows] for name, value in self.inputs.items()},
+            None if self.labels is None else self.labels[rows],
+            {name: value[rows] if per_row[name] else value for name, value in self.baselines.items()},
+            None if self.rounding is None else self.rounding[rows],
+        )
 
 
 def by_name(values: Any, specs: tuple[ModelInput, ...]) -> Mapping[str, Any]:

@@ -8,7 +8,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from transforms.settings import Settings
 
-Rule = Literal["riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid", "gauss_legendre"]
+Rule = Literal["riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid", "gauss_legendre", "nested"]
+FIRST_LEVELS = (2, 4)
 
 
 class ModelConfig(Settings):
@@ -66,39 +67,61 @@ def _zeros() -> dict[str, Baseline]:
     return {"": "zeros"}
 
 
+class TopK(Settings):
+    """The k largest entries of a row's output, each explained on its own, over the same points."""
+
+    top_k: int = Field(ge=1)
+
+
 class AttributionConfig(Settings):
     """How a row is attributed.
 
     Attributes:
-        target: which entry of the output: `label` (of the row), `predicted` (the largest), an index; none for a
-            model with one output.
+        target: which entry of the output: `label` (of the row), `predicted` (the largest), an index, the k largest;
+            none for a model with one output.
         baseline: for all inputs, or per input by name; kept as a mapping in which "" stands for every other input.
-        rule, steps: the quadrature rule and its number of nodes.
-        tolerance: a row whose relative delta is larger is `unconverged`.
-        batch_size: gradient points computed at once; `auto` chooses by the size of an example.
+        steps: nodes of the rule, or `auto`: level by level of the nested rule, until the row is within `tolerance`.
+        rule: the quadrature rule; by default `nested` for `steps: auto` and `gauss_legendre` for a number of steps.
+        tolerance: a row is `unconverged` while its relative delta is larger, or, with `steps: auto`, its estimate.
+        max_steps: with `steps: auto`, nodes at which a row ends as `unconverged`.
+        batch_size: gradient points computed at once; `auto` finds what this machine does fastest.
+        precision: of the gradients: with a lower one than float32, a row is kept only where rounding and level
+            estimate together are within the tolerance, and else explained again in float32; `tf32` is for GPUs and
+            the same as float32 without one.
+        hoist: run the affine first part of the model once a row instead of once a point, where that pays.
     """
 
     method: Literal["integrated_gradients"] = "integrated_gradients"
-    target: Literal["label", "predicted"] | Annotated[int, Field(ge=0)] | None = None
+    target: Literal["label", "predicted"] | Annotated[int, Field(ge=0)] | TopK | None = None
     baseline: Annotated[dict[str, Baseline], BeforeValidator(_for_every_input)] = Field(default_factory=_zeros)
-    rule: Rule = "gauss_legendre"
-    steps: Annotated[int, Field(ge=1, le=4096)] = 50
+    rule: Rule = "nested"
+    steps: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = "auto"
     tolerance: float = Field(default=0.02, gt=0)
+    max_steps: int = Field(default=512, ge=FIRST_LEVELS[-1], le=4096)
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    hoist: bool = True
     seed: int = 0
 
     @model_validator(mode="before")
     @classmethod
-    def _auto_comes_later(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("steps") == "auto":
-            raise ValueError("steps: auto is not available yet; give a number of steps, for example steps: 50")
+    def _rule_for_steps(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("rule") is None:
+            return {**value, "rule": "nested" if value.get("steps", "auto") == "auto" else "gauss_legendre"}
         return value
 
     @model_validator(mode="after")
-    def _enough_nodes(self) -> AttributionConfig:
-        if self.rule == "riemann_trapezoid" and self.steps < 2:
+    def _rule_and_steps_agree(self) -> AttributionConfig:
+        if self.steps == "auto" and self.rule != "nested":
+            raise ValueError(f"steps: auto needs rule: nested; for {self.rule} give a number, for example steps: 50")
+        if self.rule == "riemann_trapezoid" and self.steps == 1:
             raise ValueError("riemann_trapezoid needs both ends of the path: give steps of at least 2")
         return self
+
+    @property
+    def targets(self) -> int:
+        """Entries of the output that are explained for each row."""
+        return self.target.top_k if isinstance(self.target, TopK) else 1
 
     def baseline_of(self, name: str) -> Baseline:
         """The baseline of the input `name`."""

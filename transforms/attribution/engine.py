@@ -1,17 +1,19 @@
-"""The engine feeds one kernel: calls stay full across batches, and more than one is always under way."""
+"""The engine feeds one kernel: calls stay full across batches and levels, and more than one is always under way."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.kernel import Kernel, round_up
-from transforms.attribution.rules import Quadrature
-from transforms.attribution.work import Call, Work, next_call, pending, tile
+from transforms.attribution.compute import Compute
+from transforms.attribution.explanation import assess
+from transforms.attribution.rules import Level
+from transforms.attribution.work import Block, Call, Mask, Rows, Work, next_call, tile
 
 # While one call is in an operation that cannot use every core, or brings its sums back, another one computes; and
 # while both do, whoever reads the stream decodes the next rows and writes the last.
@@ -21,51 +23,95 @@ CALLS_IN_FLIGHT = 2
 class Engine:
     """Explains works in the order in which they are put in.
 
-    Results are added in the order of the calls, whichever ends first: the sums do not depend on the timing.
+    A row goes from level to level until it has converged. Results are added in the order of the calls, whichever ends
+    first: what is computed next does not depend on the timing.
 
     Args:
-        kernel: what computes.
-        rule: of every path.
-        pool: runs the calls, with `CALLS_IN_FLIGHT` threads.
+        compute: what computes.
+        levels: of the rule; a fixed rule has one.
+        nodes: in each slot.
+        tolerance: at which a row has converged.
+        pool: runs the calls.
     """
 
-    def __init__(self, kernel: Kernel, rule: Quadrature, pool: Executor) -> None:
-        self.kernel = kernel
-        self._tiles, self._pool = tile(rule, kernel.tiling.nodes), pool
-        self._works, self._in_flight = deque[Work](), deque[tuple[Call, Future[list[npt.NDArray[Any]]]]]()
+    def __init__(self, compute: Compute, levels: Sequence[Level], nodes: int, tolerance: float, pool: Executor) -> None:
+        self.compute = compute
+        self._levels, self._nodes, self._tolerance, self._pool = levels, nodes, tolerance, pool
+        self._tiles = [tile(level.rule, nodes) for level in levels]
+        self._works, self._queue = deque[Work](), deque[Block]()
+        self._in_flight = deque[tuple[Call, Future[tuple[list[npt.NDArray[Any]], Mask]]]]()
 
     def put(self, work: Work) -> None:
         """Start every call that is full."""
         self._works.append(work)
-        while pending(self._works) >= self.kernel.tiling.slots:
+        self._enqueue(work, np.flatnonzero(~work.lost), 0)
+        work.open -= int(work.lost.sum())
+        while self._waiting() >= self._slots():
             self._start()
 
     def finished(self) -> Iterator[Work]:
         """The works that are done, from the first on."""
-        while self._works and self._works[0].done:
+        while self._works and not self._works[0].open:
             yield self._works.popleft()
 
     def drain(self) -> Iterator[Work]:
-        """All that is left, though the last call may not be full."""
-        while pending(self._works):
-            self._start()
-        while self._in_flight:
-            self._collect()
+        """All that is left. A call that is not full waits for what those under way may add to it."""
+        while self._queue or self._in_flight:
+            if self._waiting() >= self._slots() or not self._in_flight:
+                self._start()
+            else:
+                self._collect()
             yield from self.finished()
+        yield from self.finished()
+
+    def _slots(self) -> int:
+        return max(1, self.compute.batching.points // self._nodes)
+
+    def _waiting(self) -> int:
+        return sum(block.left for block in self._queue)
 
     def _start(self) -> None:
         if len(self._in_flight) == CALLS_IN_FLIGHT:
             self._collect()
-        call = next_call(self._works, self._tiles, self.kernel.tiling.slots)
-        self._in_flight.append((call, self._pool.submit(self._compute, call)))
+        call = next_call(self._queue, self._tiles, self._slots())
+        self._in_flight.append((call, self._pool.submit(self.compute.gradients, call.paths)))
 
     def _collect(self) -> None:
-        call, sums = self._in_flight.popleft()
-        call.add(sums.result())
+        call, future = self._in_flight.popleft()
+        (sums, lost), slot = future.result(), 0
+        for part in call.segments:
+            piece = slice(slot, slot + len(part.rows))
+            full = part.work.add(part.rows, [value[piece] for value in sums], lost[piece])
+            if len(full):
+                self._advance(part.work, full, part.level)
+            slot = piece.stop
 
-    def _compute(self, call: Call) -> list[npt.NDArray[Any]]:
-        slots = self.kernel.tiling.slots
-        inputs = [round_up(value, slots) for value in call.inputs]
-        starts = [round_up(value, slots) for value in call.baselines]
-        target, nodes, weights = (round_up(value, slots) for value in (call.target, call.nodes, call.weights))
-        return self.kernel.gradients(inputs, starts, target, nodes, weights)
+    def _advance(self, work: Work, rows: Rows, level: int) -> None:
+        """A level of some rows is full: they are done, or go on to the next."""
+        count, targets = len(rows), work.chosen.target.shape[1]
+        flat = [total[rows].reshape(count * targets, *total.shape[2:]) for total in work.sums]
+        gradients, lost = self.compute.pull_back(flat)
+        work.lost[rows] |= lost.reshape(count, targets).any(axis=1)
+        shaped = [value.reshape(count, targets, *value.shape[1:]) for value in gradients]
+        work.settle(rows, shaped, self._levels[level])
+        done = self._done(work, rows, level)
+        work.open -= int(done.sum())
+        self._enqueue(work, rows[~done], level + 1)
+
+    def _done(self, work: Work, rows: Rows, level: int) -> Mask:
+        if level == len(self._levels) - 1:
+            return np.ones(len(rows), dtype=bool)
+        if level == 0:  # nothing to compare with
+            return work.lost[rows]
+        chosen, values = work.chosen, {str(index): value[rows] for index, value in enumerate(work.attributions)}
+        estimate = work.change[rows] + work.rounding[rows]
+        found = assess(values, chosen.output[rows], chosen.baseline_output[rows], self._tolerance, estimate)
+        done: Mask = work.lost[rows] | (found.converged | (found.status == "nonfinite")).all(axis=1)
+        return done
+
+    def _enqueue(self, work: Work, rows: Rows, level: int) -> None:
+        if len(rows):
+            block = Block(work, rows, level, len(self._tiles[level].nodes))
+            work.begin(rows, self._levels[level], block.slots)
+            # rows under way come first: the sooner a work is done, the sooner its memory is free
+            (self._queue.appendleft if level else self._queue.append)(block)

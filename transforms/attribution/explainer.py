@@ -5,44 +5,71 @@ Source of the method: Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep N
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from transforms.attribution import baselines as base
 from transforms.attribution import targets
 from transforms.attribution.batch import Batch, by_name, check_inputs
-from transforms.attribution.config import AttributionConfig, ModelConfig
+from transforms.attribution.batching import MAX_POINTS, Batching, first_points
+from transforms.attribution.bfloat16 import in_bfloat16
+from transforms.attribution.compute import Compute, Mask
+from transforms.attribution.config import AttributionConfig, ModelConfig, TopK
+from transforms.attribution.device import Turn, claim_device
 from transforms.attribution.engine import CALLS_IN_FLIGHT, Engine
 from transforms.attribution.explanation import Explanation, assess
-from transforms.attribution.kernel import Kernel, Shape, Tiling, round_up
+from transforms.attribution.kernel import Kernel, Shape
 from transforms.attribution.model import Model, ModelInput, load_model
-from transforms.attribution.rules import quadrature
-from transforms.attribution.work import Work, choose_tiling
-from transforms.errors import UsageError
+from transforms.attribution.precision import Course, Trial
+from transforms.attribution.rules import Level, levels
+from transforms.attribution.work import Chosen, Work, nodes_in_slot
+from transforms.errors import Fault, UsageError
 
 Values = npt.NDArray[Any]
+LOST = Fault(
+    "E_OUT_OF_MEMORY",
+    "one gradient of this row needs more memory than there is; give the worker more, or explain smaller inputs",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """The baselines of some rows: each explained input of the head, [rows | 1, *shape], and F, [rows | 1, classes]."""
+
+    heads: list[Values]
+    outputs: Values
+    lost: Mask
 
 
 class Explainer:
     """Explains rows of one model under one configuration. Holds the model; never changes it.
 
+    Attributes:
+        device: what computes: `GPU:<name>` or `CPU`.
+
     Raises:
-        UsageError: when the target or a baseline cannot fit the model (E_TARGET_*, E_BASELINE_*, E_BATCH_SIZE).
+        UsageError: when the target, a baseline or the precision cannot fit the model (E_TARGET_*, E_BASELINE_*,
+            E_BATCH_SIZE, E_PRECISION).
     """
 
     def __init__(self, model: Model, config: AttributionConfig) -> None:
         targets.check_target(config.target, model.classes)
         base.check_baselines(config, model.inputs)
         self.model, self.config = model, config
-        self._rule = quadrature(config.rule, config.steps)
+        self._course = Course(levels(config), lower=False)
+        self.device = claim_device()
+        self._accelerated = self.device != "CPU"
         self._pool = ThreadPoolExecutor(CALLS_IN_FLIGHT, "kernel")
-        self._kernels: dict[tuple[Shape, ...], Kernel] = {}
-        self._shared_outputs: dict[tuple[Shape, ...], Values] = {}
+        self._lower = self._in_lower_precision()
+        self._computes: dict[tuple[bool, tuple[Shape, ...]], Compute] = {}
+        self._shared_starts: dict[tuple[Shape, ...], Start] = {}
         if model.batch and config.batch_size not in ("auto", model.batch):
             raise UsageError(
                 "E_BATCH_SIZE",
@@ -52,8 +79,9 @@ class Explainer:
 
     @classmethod
     def load(cls, model: ModelConfig, config: AttributionConfig) -> Explainer:
-        """Load the model and prepare to explain it; raises what `load_model` and `Explainer` raise."""
-        return cls(load_model(model), config)
+        """Load the model and prepare to explain it; raises what `claim_device`, `load_model` and `Explainer` raise."""
+        claim_device()
+        return cls(load_model(model, config.hoist), config)
 
     def explain(
         self,
@@ -80,54 +108,83 @@ class Explainer:
         return explanation
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[Explanation]:
-        """Explain batch after batch, each as soon as its last row is done; points of several fill one call."""
+        """Explain batch after batch, each as soon as its last row is done; points of several fill one call.
+
+        In a lower precision, a few batches at a time are explained together.
+        """
+        return Trial(self._run, self.config).stream(batches) if self._lower else self._run(batches, self._course)
+
+    def _run(self, batches: Iterable[Batch], course: Course) -> Iterator[Explanation]:
         engine: Engine | None = None
+        finish = functools.partial(self._finish, course)
         for batch in batches:
-            kernel = self._kernel(batch)
-            if engine is None or engine.kernel is not kernel:
+            shapes = [batch.inputs[spec.name].shape[1:] for spec in self.model.inputs]
+            compute = self._compute(shapes, course.lower)
+            if engine is None or engine.compute is not compute:
                 # points of another shape need another program: they cannot share a call
-                yield from self._drained(engine)
-                engine = Engine(kernel, self._rule, self._pool)
-            engine.put(self._begin(batch, kernel))
-            yield from map(self._finish, engine.finished())
-        yield from self._drained(engine)
+                yield from map(finish, engine.drain() if engine else ())
+                nodes = self._nodes(course.levels)
+                engine = Engine(compute, course.levels, nodes, self.config.tolerance, self._pool)
+            engine.put(self._begin(batch, self._compute(shapes)))
+            yield from map(finish, engine.finished())
+        yield from map(finish, engine.drain() if engine else ())
 
-    def tiling(self, shapes: Iterable[Shape]) -> Tiling:
-        """How the points of one call are laid out, for inputs of these shapes."""
-        if self.model.batch:
-            return choose_tiling(self.model.batch, self.config.steps, exact=True)
-        size = self.config.batch_size
-        if size == "auto":
-            size = _batch_size_for(sum(int(np.prod(shape)) for shape in shapes))
-        return choose_tiling(size, self.config.steps)
-
-    @property
-    def device(self) -> str:
-        """What computes: `GPU:<name>` or `CPU`."""
-        gpus = tf.config.list_physical_devices("GPU")
-        names = {str(tf.config.experimental.get_device_details(gpu).get("device_name", "unknown")) for gpu in gpus}
-        return "GPU:" + ",".join(sorted(names)) if names else "CPU"
+    def batch_size(self, shapes: Sequence[Shape]) -> int:
+        """Gradients computed in one call, at present, for inputs of these shapes; in the lower precision, if any."""
+        compute = self._compute(shapes, lower=self._lower is not None)
+        points, nodes = compute.batching.points, self._nodes(self._course.levels)
+        return max(1, points // nodes) * nodes if points >= nodes else points
 
     def traces(self) -> int:
         """Programs that TensorFlow traced so far."""
-        return sum(kernel.traces() for kernel in self._kernels.values())
+        return sum(compute.kernel.traces() for compute in self._computes.values())
 
-    def _kernel(self, batch: Batch) -> Kernel:
-        shapes = tuple(batch.inputs[spec.name].shape[1:] for spec in self.model.inputs)
-        if shapes not in self._kernels:
-            self._kernels[shapes] = Kernel(self.model, shapes, self.tiling(shapes))
-        return self._kernels[shapes]
+    def take_out_of_memory(self) -> int:
+        """Calls that did not fit into memory since this was last asked; each was done again in halves."""
+        return sum(compute.batching.take_out_of_memory() for compute in self._computes.values())
 
-    def _begin(self, batch: Batch, kernel: Kernel) -> Work:
+    def _in_lower_precision(self) -> Model | None:
+        """The model whose gradients are taken on trial; None: float32, which on a CPU is what TF32 is."""
+        if self.config.precision == "bfloat16":
+            return in_bfloat16(self.model)
+        return self.model if self.config.precision == "tf32" and self._accelerated else None
+
+    def _compute(self, shapes: Sequence[Shape], lower: bool = False) -> Compute:
+        """What computes in float32, and in the lower precision the gradients."""
+        key = (lower, tuple(shapes))
+        if key not in self._computes:
+            given = self.model.batch or self.config.batch_size
+            size = first_points(sum(int(np.prod(shape)) for shape in shapes)) if given == "auto" else given
+            model = self._lower if lower and self._lower else self.model
+            kernel = Kernel(model, tuple(shapes), self.config.targets, self._accelerated)
+            tensor_float_32 = lower and self.config.precision == "tf32"
+            turn = Turn(tensor_float_32) if self._accelerated else contextlib.nullcontext()
+            # XLA compiles every size anew: an accelerator gets full calls only
+            exact = given != "auto" or self._accelerated
+            self._computes[key] = Compute(kernel, Batching(size, given == "auto"), exact, turn)
+        return self._computes[key]
+
+    def _nodes(self, levels: Sequence[Level]) -> int:
+        if self.model.batch:
+            return nodes_in_slot(levels, self.model.batch, exact=True)
+        size = self.config.batch_size
+        return nodes_in_slot(levels, MAX_POINTS if size == "auto" else size)
+
+    def _begin(self, batch: Batch, compute: Compute) -> Work:
         inputs = [batch.inputs[spec.name].astype(spec.point_dtype, copy=False) for spec in self.model.inputs]
         baselines = [self._baseline(batch, spec) for spec in self.model.explained]
-        table = _outputs(kernel, inputs)
-        chosen = targets.choose(self.config, table, batch.labels)
-        start = self._baseline_outputs(batch, inputs, baselines, kernel)
-        rows = np.arange(len(table))
-        start_row = rows if len(start) > 1 else np.zeros_like(rows)
-        tiles = -(-self.config.steps // kernel.tiling.nodes)
-        return Work(inputs, baselines, chosen, table[rows, chosen], start[start_row, chosen], tiles)
+        heads, table, lost = compute.forward(inputs)
+        target = targets.choose(self.config, table, batch.labels)
+        start = self._start(batch, inputs, baselines, compute)
+        rows = np.arange(len(table))[:, np.newaxis]
+        start_row = rows if len(start.outputs) > 1 else np.zeros_like(rows)
+        explained = [value for value, spec in zip(inputs, self.model.inputs, strict=True) if spec.explained]
+        chosen = Chosen(target, table[rows, target], start.outputs[start_row, target])
+        work = Work(explained, baselines, heads, start.heads, chosen)
+        work.lost |= lost | start.lost
+        if batch.rounding is not None:
+            work.rounding += batch.rounding
+        return work
 
     def _baseline(self, batch: Batch, spec: ModelInput) -> Values:
         rows, shape = len(batch.inputs[spec.name]), batch.inputs[spec.name].shape[1:]
@@ -138,44 +195,50 @@ class Explainer:
             raise UsageError("E_BASELINE_MISSING", f"the baseline of {spec.name!r} is a column; give its values")
         return constant[np.newaxis]
 
-    def _baseline_outputs(self, batch: Batch, inputs: list[Values], starts: list[Values], kernel: Kernel) -> Values:
-        """F(x′), [rows, classes], or [1, classes] where all rows share it; that of the configuration is kept."""
-        one_for_all = len(starts) == len(inputs) and all(len(value) == 1 for value in starts)
-        rows = 1 if one_for_all else len(inputs[0])
-        if one_for_all and not batch.baselines:
-            key = tuple(value.shape for value in starts)
-            if key not in self._shared_outputs:
-                self._shared_outputs[key] = _outputs(kernel, starts)
-            return self._shared_outputs[key]
-        given = iter(starts)
-        fed = [
-            np.broadcast_to(next(given), (rows, *value.shape[1:])) if spec.explained else value
-            for spec, value in zip(self.model.inputs, inputs, strict=True)
-        ]
-        return _outputs(kernel, fed)
+    def _start(self, batch: Batch, inputs: list[Values], baselines: list[Values], compute: Compute) -> Start:
+        """z and F at the baselines, one for all rows where they share it; that of the configuration is kept."""
+        one_for_all = len(baselines) == len(inputs) and all(len(value) == 1 for value in baselines)
+        if not one_for_all:
+            given, rows = iter(baselines), len(inputs[0])
+            fed = [
+                np.broadcast_to(next(given), (rows, *value.shape[1:])) if spec.explained else value
+                for spec, value in zip(self.model.inputs, inputs, strict=True)
+            ]
+            return self._start_at(fed, compute)
+        if batch.baselines:
+            return self._start_at(baselines, compute)
+        key = tuple(value.shape for value in baselines)
+        if key not in self._shared_starts:
+            self._shared_starts[key] = self._start_at(baselines, compute)
+        return self._shared_starts[key]
 
-    def _drained(self, engine: Engine | None) -> Iterator[Explanation]:
-        return map(self._finish, engine.drain()) if engine else iter(())
+    def _start_at(self, fed: list[Values], compute: Compute) -> Start:
+        heads, outputs, lost = compute.forward(fed)
+        explained = [value for value, spec in zip(heads, compute.kernel.heads, strict=True) if spec.explained]
+        return Start(explained, outputs, lost)
 
-    def _finish(self, work: Work) -> Explanation:
-        names = [spec.name for spec in self.model.explained]
-        attributions = dict(zip(names, work.attributions(self.model.inputs), strict=True))
-        output, start = work.output.astype(np.float32), work.baseline_output.astype(np.float32)
-        delta, relative, status = assess(attributions, output, start, self.config.tolerance)
-        steps = np.full(len(output), self.config.steps, np.int32)
-        target = work.target if self.model.classes > 1 else None
-        return Explanation(attributions, target, output, start, delta, relative, None, steps, status)
-
-
-def _outputs(kernel: Kernel, inputs: list[Values]) -> Values:
-    size, rows = kernel.tiling.points, len(inputs[0])
-    tables = []
-    for first in range(0, rows, size):
-        part = [round_up(value[first : first + size], size) for value in inputs]
-        tables.append(kernel.outputs(part)[: rows - first])
-    return np.concatenate(tables)
-
-
-def _batch_size_for(values: int) -> int:
-    """Enough points to keep the cores busy, few enough for any memory: about 4 MB of them, between 8 and 1024."""
-    return int(min(1024, max(8, 2 ** np.floor(np.log2(2**20 / max(values, 1))))))
+    def _finish(self, course: Course, work: Work) -> Explanation:
+        names, count = [spec.name for spec in self.model.explained], self.config.targets
+        kept, chosen = np.flatnonzero(~work.lost), work.chosen
+        flat = [value[kept].reshape(len(kept) * count, *value.shape[2:]) for value in work.attributions]
+        attributions = dict(zip(names, flat, strict=True))
+        output, start = (v[kept].reshape(-1).astype(np.float32) for v in (chosen.output, chosen.baseline_output))
+        change = work.change if len(course.levels) > 1 else np.zeros_like(work.change)
+        estimated = len(course.levels) > 1 or course.lower
+        estimate = (change + work.rounding)[kept].reshape(-1) if estimated else None
+        found = assess(attributions, output, start, self.config.tolerance, estimate)
+        ranks = np.tile(np.arange(count, dtype=np.int32), len(kept))
+        return Explanation(
+            rows=np.repeat(kept, count),
+            attributions=attributions,
+            target=chosen.target[kept].reshape(-1) if self.model.classes > 1 else None,
+            target_rank=ranks if isinstance(self.config.target, TopK) else None,
+            output=output,
+            baseline_output=start,
+            delta=found.delta,
+            relative_delta=found.relative_delta,
+            error_estimate=estimate,
+            steps=np.repeat(work.steps[kept], count),
+            status=found.status,
+            faults={int(row): LOST for row in np.flatnonzero(work.lost)},
+        )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from transforms.errors import Fault
 
 Values = npt.NDArray[Any]
 Doubles = npt.NDArray[np.float64]
@@ -19,21 +21,28 @@ FLAT_SHARE = 1e-5
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """The attributions of some rows, in their order.
+    """The attributions of some rows, in their order; with several targets, a row's targets one after another.
 
     Attributes:
-        attributions: by explained input, float32 [rows, *shape].
-        target: the explained entry of the output, int64 [rows]; None for a model with one output.
-        output, baseline_output: F(x) and F(x′) at the target, float32 [rows].
-        delta: Σ attributions − (F(x) − F(x′)), summed in float64 over what `attributions` holds, [rows].
-        relative_delta: |delta| / max(|F(x) − F(x′)|, floor), float64 [rows].
-        error_estimate: None: a fixed number of steps gives none.
-        steps: gradient evaluations spent, int32 [rows].
-        status: `ok`, `unconverged`, `flat` or `nonfinite`, [rows].
+        rows: which row of the batch each of them is, int64 [n].
+        attributions: by explained input, float32 [n, *shape].
+        target: the explained entry of the output, int64 [n]; None for a model with one output.
+        target_rank: 0 for a row's largest output, 1 for the next, int32 [n]; None with one target a row.
+        output, baseline_output: F(x) and F(x′) at the target, float32 [n].
+        delta: Σ attributions − (F(x) − F(x′)), summed in float64 over what `attributions` holds, [n].
+        relative_delta: |delta| / max(|F(x) − F(x′)|, floor), float64 [n].
+        error_estimate: relative L1 distance between the attributions at the last two levels, and in a lower precision
+            the rounding besides, float64 [n]; None, or NaN beside rows that have one: a fixed number of steps in
+            float32 gives none.
+        steps: gradient evaluations spent, int32 [n].
+        status: `ok`, `unconverged`, `flat` or `nonfinite`, [n].
+        faults: rows of the batch that could not be explained: E_OUT_OF_MEMORY.
     """
 
+    rows: npt.NDArray[np.int64]
     attributions: Mapping[str, Values]
     target: npt.NDArray[np.int64] | None
+    target_rank: npt.NDArray[np.int32] | None
     output: Values
     baseline_output: Values
     delta: Doubles
@@ -41,30 +50,76 @@ class Explanation:
     error_estimate: Doubles | None
     steps: npt.NDArray[np.int32]
     status: npt.NDArray[np.str_]
+    faults: Mapping[int, Fault]
 
     def __len__(self) -> int:
         return len(self.output)
 
+    def some(self, chosen: npt.NDArray[Any]) -> Explanation:
+        """The chosen entries, by mask or position, without faults."""
+        taken: dict[str, Any] = {
+            name: None if value is None else value[chosen] for name, value in self._arrays().items()
+        }
+        values = {name: value[chosen] for name, value in self.attributions.items()}
+        return dataclasses.replace(self, **taken, attributions=values, faults={})
+
+    def _arrays(self) -> dict[str, Any]:
+        names = [field.name for field in dataclasses.fields(self)]
+        return {name: getattr(self, name) for name in names if name not in ("attributions", "faults")}
+
+
+def joined(parts: Sequence[Explanation]) -> Explanation:
+    """Explanations of different rows of one batch as one, in the order of the rows."""
+    together: dict[str, Any] = {
+        name: None if value is None else np.concatenate([part._arrays()[name] for part in parts])
+        for name, value in parts[0]._arrays().items()
+    }
+    values = {name: np.concatenate([part.attributions[name] for part in parts]) for name in parts[0].attributions}
+    faults = {row: fault for part in parts for row, fault in part.faults.items()}
+    whole = dataclasses.replace(parts[0], **together, attributions=values)
+    return dataclasses.replace(whole.some(np.argsort(whole.rows, kind="stable")), faults=faults)
+
+
+@dataclasses.dataclass(frozen=True)
+class Assessment:
+    """How good some attributions are; as in `Explanation`, of any leading shape.
+
+    Attributes:
+        converged: whether relative delta and estimate are within the tolerance. A flat row has no difference of
+            outputs to compare with: its estimate decides.
+    """
+
+    delta: Doubles
+    relative_delta: Doubles
+    status: npt.NDArray[np.str_]
+    converged: npt.NDArray[np.bool_]
+
 
 def assess(
-    attributions: Mapping[str, Values], output: Values, baseline_output: Values, tolerance: float
-) -> tuple[Doubles, Doubles, npt.NDArray[np.str_]]:
-    """Delta, relative delta and status of each row; arguments as in `Explanation`."""
-    total = sum_rows(attributions)
-    reached, start = output.astype(np.float64), baseline_output.astype(np.float64)
+    attributions: Mapping[str, Values],
+    output: Values,
+    baseline_output: Values,
+    tolerance: float,
+    estimate: Doubles | None,
+) -> Assessment:
+    """Delta, relative delta and status of attributions [..., *shape] at outputs of the shape [...]."""
+    total = sum_rows(attributions, np.ndim(output))
+    reached, start = np.asarray(output, np.float64), np.asarray(baseline_output, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         difference = reached - start
         floor = FLAT_SHARE * np.maximum(np.abs(reached), np.abs(start)) + np.finfo(np.float32).tiny
         delta = total - difference
         relative = np.abs(delta) / np.maximum(np.abs(difference), floor)
-    status = np.where(relative <= tolerance, "ok", "unconverged")
-    status = np.where(np.abs(difference) < floor, "flat", status)
-    return delta, relative, np.where(np.isfinite(delta), status, "nonfinite")
+        flat = np.abs(difference) < floor
+        steady = np.ones(flat.shape, dtype=bool) if estimate is None else estimate <= tolerance
+    status = np.where((relative <= tolerance) & steady, "ok", "unconverged")
+    status = np.where(np.isfinite(delta), np.where(flat, "flat", status), "nonfinite")
+    return Assessment(delta, relative, status, steady & (flat | (relative <= tolerance)))
 
 
-def sum_rows(attributions: Mapping[str, Values]) -> Doubles:
-    """Σ of each row's attributions over all inputs, in float64 [rows]; NaN if any is not finite."""
+def sum_rows(attributions: Mapping[str, Values], leading: int = 1) -> Doubles:
+    """Σ of each row's attributions over all inputs and all but the `leading` axes, in float64; NaN if one is."""
     with np.errstate(invalid="ignore"):
-        sums = [value.reshape(len(value), -1).sum(axis=1, dtype=np.float64) for value in attributions.values()]
+        sums = [value.sum(axis=tuple(range(leading, value.ndim)), dtype=np.float64) for value in attributions.values()]
         total: Doubles = np.sum(sums, axis=0)
     return total

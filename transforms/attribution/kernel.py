@@ -1,7 +1,7 @@
 """The compiled functions: F of a batch, and the weighted sum of its gradients at points on straight paths.
 
-Every shape is fixed, so each function is traced once. Nodes, weights and targets are data: any rule runs through the
-same program.
+The batch dimension is left open, so each function is traced once, whatever the size of a call. Nodes, weights and
+targets are data: any rule runs through the same program.
 """
 
 from __future__ import annotations
@@ -14,115 +14,169 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from transforms.attribution.model import Model
+from transforms.attribution.model import Model, ModelInput
 
 Values = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class Tiling:
-    """How one call is laid out: `slots` paths, each with `nodes` points on it.
+class Paths:
+    """What one call computes: slots, each a piece of one row's path with some nodes on it.
 
-    A path's points share its input and its baseline, and their gradients are summed at once: nothing is gathered or
-    scattered point by point.
+    The points of a slot share its input and its baseline, and their gradients are summed at once: nothing is gathered
+    or scattered point by point.
+
+    Attributes:
+        inputs: each input of the head, [slots, *shape].
+        baselines: of each explained input of the head, [slots, *shape].
+        target: int32 [slots, targets].
+        nodes: [slots, nodes], where on its path a point lies, 0 at the baseline and 1 at the input.
+        weights: [slots, nodes], how much its gradient counts; 0 for padding.
     """
 
-    slots: int
-    nodes: int
+    inputs: Sequence[Values]
+    baselines: Sequence[Values]
+    target: Values
+    nodes: Values
+    weights: Values
 
     @property
     def points(self) -> int:
-        """Gradients computed in one call."""
-        return self.slots * self.nodes
+        """Gradients computed."""
+        return self.nodes.size
+
+    def slots(self, chosen: slice) -> Paths:
+        """Some of the slots."""
+        inputs, starts = ([value[chosen] for value in values] for values in (self.inputs, self.baselines))
+        return Paths(inputs, starts, self.target[chosen], self.nodes[chosen], self.weights[chosen])
+
+    def of_nodes(self, chosen: slice) -> Paths:
+        """All slots, with some of their nodes."""
+        return dataclasses.replace(self, nodes=self.nodes[:, chosen], weights=self.weights[:, chosen])
+
+    def padded(self, slots: int) -> Paths:
+        """Up to `slots` slots; those added are copies of the last."""
+        inputs, starts = ([round_up(value, slots) for value in values] for values in (self.inputs, self.baselines))
+        return Paths(inputs, starts, *(round_up(value, slots) for value in (self.target, self.nodes, self.weights)))
 
 
 class Kernel:
-    """The two programs of one model, for one shape of its inputs.
+    """The programs of one model, for one shape of its inputs.
 
     Args:
         model: what is explained.
         shapes: of each model input, without the batch dimension.
-        tiling: of a call.
+        targets: entries of the output that are explained for each row.
+        compiled: by XLA; for accelerators.
     """
 
-    def __init__(self, model: Model, shapes: Sequence[Shape], tiling: Tiling) -> None:
-        self.tiling = tiling
-        self._model, self._real = model, model.real_dtype
-        typed = [(shape, spec.point_dtype) for shape, spec in zip(shapes, model.inputs, strict=True)]
-        batch = [tf.TensorSpec((tiling.points, *shape), dtype) for shape, dtype in typed]
-        paths = [tf.TensorSpec((tiling.slots, *shape), dtype) for shape, dtype in typed]
-        starts = [path for path, spec in zip(paths, model.inputs, strict=True) if spec.explained]
-        points = tf.TensorSpec((tiling.slots, tiling.nodes), self._real)
-        target = tf.TensorSpec((tiling.slots,), tf.int32)
-        self._forward = tf.function(model.outputs, input_signature=[batch], autograph=False)
-        self._gradients = tf.function(
-            self._weighted_gradients, input_signature=[paths, starts, target, points, points], autograph=False
-        )
+    def __init__(self, model: Model, shapes: Sequence[Shape], targets: int, compiled: bool) -> None:
+        self.model, self.stem, self._inlined = model, model.stem, model.inlined()
+        self.heads: tuple[ModelInput, ...] = model.stem.heads if model.stem else model.inputs
+        self.explained = tuple(spec for spec in self.heads if spec.explained)
+        self._targets, self._real = targets, model.real_dtype
+        given = [_spec(model.batch, shape, spec) for shape, spec in zip(shapes, model.inputs, strict=True)]
+        hoisted = model.stem.tensors if model.stem else {}
+        paths = [
+            _spec(None, spec.shape if spec.name in hoisted else shape, spec)
+            for shape, spec in zip(shapes, self.heads, strict=True)
+        ]
+        starts = [path for path, spec in zip(paths, self.heads, strict=True) if spec.explained]
+        points, target = tf.TensorSpec((None, None), self._real), tf.TensorSpec((None, targets), tf.int32)
 
-    def outputs(self, inputs: Sequence[Values]) -> Values:
-        """F of one padded batch: [points, classes]."""
-        result: Values = self._forward([tf.convert_to_tensor(value) for value in inputs]).numpy()
-        return result
+        def program(function: Any, *signature: Any) -> Any:
+            return tf.function(function, input_signature=signature, autograph=False, jit_compile=compiled or None)
 
-    def gradients(
-        self, inputs: Sequence[Values], baselines: Sequence[Values], target: Values, nodes: Values, weights: Values
-    ) -> list[Values]:
-        """Σ weight · ∂F_target/∂input over the points of each path, one [slots, *shape] for every explained input.
+        self._forward = program(self._project, given)
+        self._gradients = program(self._weighted_gradients, paths, starts, target, points, points)
+        self._transpose = program(self._pull_back, starts)
 
-        Args:
-            inputs: each model input, [slots, *shape].
-            baselines: of each explained input, [slots, *shape].
-            target: int32 [slots].
-            nodes: [slots, nodes], where on its path a point lies, 0 at the baseline and 1 at the input.
-            weights: [slots, nodes], how much its gradient counts; 0 for padding.
-        """
+    def forward(self, inputs: Sequence[Values]) -> tuple[list[Values], Values]:
+        """What the head takes, one [rows, *shape] for each of its inputs, and F, [rows, classes]."""
+        heads, outputs = self._forward([tf.convert_to_tensor(value) for value in inputs])
+        return [value.numpy() for value in heads] if self.stem else list(inputs), outputs.numpy()
+
+    def gradients(self, paths: Paths) -> list[Values]:
+        """Σ weight · ∂F_target/∂z over the nodes of each slot: [slots, targets, *shape] for every explained z."""
         sums = self._gradients(
-            [tf.convert_to_tensor(value) for value in inputs],
-            [tf.convert_to_tensor(value) for value in baselines],
-            tf.convert_to_tensor(target),
-            tf.convert_to_tensor(nodes, self._real),
-            tf.convert_to_tensor(weights, self._real),
+            [tf.convert_to_tensor(value) for value in paths.inputs],
+            [tf.convert_to_tensor(value) for value in paths.baselines],
+            tf.convert_to_tensor(paths.target, tf.int32),
+            tf.convert_to_tensor(paths.nodes, self._real),
+            tf.convert_to_tensor(paths.weights, self._real),
         )
         return [value.numpy() for value in sums]
 
+    def pull_back(self, gradients: Sequence[Values]) -> list[Values]:
+        """∂F/∂z, [rows, *shape] for every explained input of the head, → ∂F/∂x of the model's inputs."""
+        if not self.stem:
+            return list(gradients)
+        fed = [
+            tf.convert_to_tensor(value, spec.point_dtype) for value, spec in zip(gradients, self.explained, strict=True)
+        ]
+        return [value.numpy() for value in self._transpose(fed)]
+
     def traces(self) -> int:
         """How often TensorFlow traced a program: 1 for each that was used."""
-        return int(self._forward.experimental_get_tracing_count() + self._gradients.experimental_get_tracing_count())
+        programs = (self._forward, self._gradients, self._transpose)
+        return sum(int(program.experimental_get_tracing_count()) for program in programs)
+
+    def _project(self, inputs: list[Any]) -> Any:
+        stem = self._inlined.stem
+        heads = stem.project(inputs) if stem else inputs
+        return heads if stem else [], self._inlined.head(heads)
+
+    def _pull_back(self, gradients: list[Any]) -> Any:
+        return self._inlined.stem.pull_back(gradients) if self._inlined.stem else gradients
 
     def _weighted_gradients(
         self, inputs: list[Any], baselines: list[Any], target: Any, nodes: Any, weights: Any
     ) -> list[Any]:
-        starts = iter(baselines)
+        starts, count = iter(baselines), tf.shape(nodes)[1]
         points, explained = [], []
-        for value, spec in zip(inputs, self._model.inputs, strict=True):
+        for value, spec in zip(inputs, self.heads, strict=True):
             if spec.explained:
-                points.append(self._on_paths(value, next(starts), nodes))
+                points.append(_on_paths(value, next(starts), nodes))
                 explained.append(points[-1])
             else:
-                points.append(tf.repeat(value, self.tiling.nodes, axis=0))
-        with tf.GradientTape() as tape:
+                points.append(tf.repeat(value, count, axis=0))
+        # persistent: each target goes back on its own through the same forward pass
+        with tf.GradientTape(persistent=self._targets > 1) as tape:
             tape.watch(explained)
-            outputs = self._model.outputs(points)
-            chosen = tf.gather(outputs, tf.repeat(target, self.tiling.nodes), axis=1, batch_dims=1)
+            outputs = self.model.head([self._of_fixed_batch(value) for value in points])
+            chosen = tf.unstack(tf.gather(outputs, tf.repeat(target, count, axis=0), axis=1, batch_dims=1), axis=1)
         # weighted where they are still one number a point, and not once they have the size of the input
-        seed = tf.reshape(tf.cast(weights, chosen.dtype), [-1])
-        gradients = tape.gradient(chosen, explained, output_gradients=seed, unconnected_gradients="zero")
-        return [self._sum_by_path(*pair) for pair in zip(gradients, explained, strict=True)]
+        seed = tf.reshape(tf.cast(weights, outputs.dtype), [-1])
+        sums = []
+        for output in chosen:
+            gradients = tf.gradients(output, explained, seed, unconnected_gradients="zero")
+            sums.append([_sum_by_slot(*pair, nodes) for pair in zip(gradients, explained, strict=True)])
+        return [tf.stack(of_input, axis=1) for of_input in zip(*sums, strict=True)]
 
-    def _on_paths(self, value: Any, baseline: Any, nodes: Any) -> Any:
-        """[slots, *shape] and [slots, nodes] → every point, [points, *shape], path by path."""
-        shape = value.shape[1:]
-        step = tf.reshape(tf.cast(nodes, value.dtype), [*nodes.shape, *[1] * len(shape)])
-        points = tf.expand_dims(baseline, 1) + step * tf.expand_dims(value - baseline, 1)
-        return tf.reshape(points, [self.tiling.points, *shape])
-
-    def _sum_by_path(self, gradient: Any, points: Any) -> Any:
-        # Not a product with a matrix of weights: there, 0 × NaN would carry one path's NaN into all the others.
-        return tf.reduce_sum(tf.reshape(gradient, [self.tiling.slots, self.tiling.nodes, *points.shape[1:]]), axis=1)
+    def _of_fixed_batch(self, points: Any) -> Any:
+        return tf.ensure_shape(points, [self.model.batch, *points.shape[1:]]) if self.model.batch else points
 
 
 def round_up(rows: Values, size: int) -> Values:
     """The rows, followed by copies of the last one up to `size`: padding that no new value comes from."""
     missing = size - len(rows)
     return rows if not missing else np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
+
+
+def _spec(batch: int | None, shape: Sequence[int | None], spec: ModelInput) -> Any:
+    return tf.TensorSpec((batch, *shape), spec.point_dtype)
+
+
+def _on_paths(value: Any, baseline: Any, nodes: Any) -> Any:
+    """[slots, *shape] and [slots, nodes] → every point, [slots · nodes, *shape], slot by slot."""
+    shape = value.shape[1:]
+    step = tf.reshape(tf.cast(nodes, value.dtype), tf.concat([tf.shape(nodes), [1] * len(shape)], 0))
+    points = tf.expand_dims(baseline, 1) + step * tf.expand_dims(value - baseline, 1)
+    return tf.reshape(points, [-1, *shape])
+
+
+def _sum_by_slot(gradient: Any, points: Any, nodes: Any) -> Any:
+    # Not a product with a matrix of weights: there, 0 × NaN would carry one path's NaN into all the others.
+    slots = tf.concat([tf.shape(nodes), points.shape[1:]], 0)
+    return tf.reduce_sum(tf.reshape(gradient, slots), axis=1)

@@ -1,7 +1,8 @@
 """Any TensorFlow model as one function of its named inputs: loaded, frozen to a flat graph, never mutated.
 
 A frozen graph has its weights as constants and its tensors in reach by name, so it can be cut: that is how a model
-which takes integers and casts them at once is differentiated, at the output of the cast.
+which takes integers and casts them at once is differentiated, at the output of the cast, and how the affine first part
+of any model runs once an example.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from transforms.attribution import anatomy, loading
+from transforms.attribution import anatomy, loading, stem
 from transforms.attribution.config import ModelConfig
 from transforms.attribution.loading import Callee
+from transforms.attribution.subgraph import cut, inlined, what_comes_before
 from transforms.errors import UsageError
 
 # protobuf refuses messages of 2 GB; a graph of constants is one message
@@ -42,6 +44,29 @@ class ModelInput:
 
 
 @dataclasses.dataclass(frozen=True)
+class Table:
+    """A function as [batch, classes], whatever the rank of its output, with the activation applied.
+
+    Attributes:
+        function: takes a tensor for each input.
+        dtypes: that it takes them in.
+        activation: as configured.
+    """
+
+    function: Any
+    dtypes: Sequence[Any]
+    activation: str | None
+
+    def __call__(self, points: Sequence[Any]) -> Any:
+        """One tensor per input, [batch, *shape] in its point dtype → [batch, classes], of at least float32."""
+        finish = {None: tf.identity, "softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}[self.activation]
+        result = self.function(*(tf.cast(point, dtype) for point, dtype in zip(points, self.dtypes, strict=True)))
+        result = result[0] if isinstance(result, (list, tuple)) else result
+        table = result if result.shape.rank == 2 else tf.expand_dims(result, -1)
+        return finish(table if table.dtype == tf.float64 else tf.cast(table, tf.float32))
+
+
+@dataclasses.dataclass(frozen=True)
 class Model:
     """A model ready to be explained.
 
@@ -51,14 +76,18 @@ class Model:
         batch: the only batch size the model takes, or None for any.
         digest: sha256 of the model's files.
         frozen: whether the graph holds its weights as constants.
+        stem: the affine first part of the model, where there is one that pays.
+        head: the rest: tensors, one per `stem.heads`, → what `outputs` gives; without a stem, `outputs` itself.
     """
 
     inputs: tuple[ModelInput, ...]
-    outputs: Callable[[Sequence[Any]], Any]
+    outputs: Table
     classes: int
     batch: int | None
     digest: str
     frozen: bool
+    stem: stem.Stem | None
+    head: Table
 
     @property
     def explained(self) -> tuple[ModelInput, ...]:
@@ -70,9 +99,17 @@ class Model:
         """In which nodes and weights are given: the widest of the explained inputs'."""
         return np.result_type(*(spec.point_dtype for spec in self.explained))
 
+    def inlined(self) -> Model:
+        """The same with its ops in the graph that calls it, not in functions of their own; for `tf.gradients` alone."""
+        if not self.frozen:
+            return self
+        first = self.stem and dataclasses.replace(self.stem, function=inlined(self.stem.function))
+        head = dataclasses.replace(self.head, function=inlined(self.head.function))
+        return dataclasses.replace(self, stem=first, head=head)
 
-def load_model(config: ModelConfig) -> Model:
-    """Load, select the signature and the output, and freeze.
+
+def load_model(config: ModelConfig, hoist: bool = True) -> Model:
+    """Load, select the signature and the output, freeze, and cut behind the affine stem if `hoist`.
 
     Raises:
         UsageError: E_MODEL_MISSING, E_MODEL_INVALID, E_MODEL_H5, E_MODEL_LOAD, E_MODEL_SIGNATURE, E_MODEL_OUTPUT,
@@ -91,8 +128,12 @@ def load_model(config: ModelConfig) -> Model:
     inputs = tuple(_describe(spec, index in casts) for index, spec in enumerate(callee.inputs))
     if not any(spec.explained for spec in inputs):
         raise UsageError("E_MODEL_NOT_DIFFERENTIABLE", _not_differentiable(inputs))
-    outputs = _table(function, [spec.dtype for spec in callee.inputs], casts, config.activation)
-    return Model(inputs, outputs, classes, _fixed_batch(callee), digest, frozen)
+    batch = _fixed_batch(callee)
+    can_cut = hoist and frozen and batch is None
+    rest, found = stem.hoist(function, inputs) if can_cut else (function, None)
+    dtypes = [casts.get(index, spec.dtype) for index, spec in enumerate(callee.inputs)]
+    outputs, head = (Table(part, dtypes, config.activation) for part in (function, rest))
+    return Model(inputs, outputs, classes, batch, digest, frozen, found, head if found else outputs)
 
 
 def _flat_function(callee: Callee) -> Any:
@@ -127,7 +168,9 @@ def _cut_at_casts(function: Any) -> tuple[Any, dict[int, tf.DType]]:
         cast = _sole_cast(tensor) if tensor.dtype.is_integer else None
         if cast is not None:
             feeds[index], casts[index] = cast, cast.dtype
-    return (function.prune(feeds, function.outputs[0]), casts) if casts else (function, casts)
+    if not casts:
+        return function, casts
+    return cut(function.graph, what_comes_before(function.graph.get_operations()), feeds, function.outputs), casts
 
 
 def _sole_cast(tensor: Any) -> Any:
@@ -154,26 +197,6 @@ def _not_differentiable(inputs: Sequence[ModelInput]) -> str:
         f"none of the model's inputs can be differentiated: {listed}; integrated gradients need a float input, or an"
         " integer one that the model only casts to float. For token ids, export the part after the embedding"
     )
-
-
-def _table(
-    function: Any, dtypes: Sequence[Any], casts: dict[int, tf.DType], activation: str | None
-) -> Callable[[Sequence[Any]], Any]:
-    """The function as [batch, classes], whatever the rank of its output, with the activation applied."""
-    finish = {None: tf.identity, "softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}[activation]
-
-    def outputs(points: Sequence[Any]) -> Any:
-        fed = [tf.cast(point, casts.get(index, dtypes[index])) for index, point in enumerate(points)]
-        result = function(*fed)
-        result = result[0] if isinstance(result, (list, tuple)) else result
-        table = result if result.shape.rank == 2 else tf.expand_dims(result, -1)
-        return finish(_at_least_float32(table))
-
-    return outputs
-
-
-def _at_least_float32(table: Any) -> Any:
-    return table if table.dtype == tf.float64 else tf.cast(table, tf.float32)
 
 
 def _classes(output: Any, activation: str | None) -> int:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.config import AttributionConfig
+from transforms.attribution.config import AttributionConfig, TopK
 from transforms.errors import Fault, UsageError
 
 Indices = npt.NDArray[np.int64]
 
 
-def check_target(target: str | int | None, classes: int) -> None:
+def check_target(target: str | int | TopK | None, classes: int) -> None:
     """Refuse, before anything is computed, a target that cannot fit a model with `classes` outputs.
 
     Raises:
@@ -27,7 +27,13 @@ def check_target(target: str | int | None, classes: int) -> None:
     if classes > 1 and target is None:
         raise UsageError(
             "E_TARGET_MISSING",
-            f"the model's output has {classes} values a row; set attribution.target to label, predicted or an index",
+            f"the model's output has {classes} values a row; set attribution.target to label, predicted, an index, or"
+            " {top_k: 3}",
+        )
+    if isinstance(target, TopK) and target.top_k > classes:
+        raise UsageError(
+            "E_TARGET_RANGE",
+            f"attribution.target is the top {target.top_k}, but the model's output has {classes} values",
         )
     if isinstance(target, int) and target >= classes:
         raise UsageError("E_TARGET_RANGE", _out_of_range(target, classes))
@@ -53,7 +59,7 @@ def given_labels(value: Any, rows: int) -> Indices:
 
 
 def choose(config: AttributionConfig, outputs: npt.NDArray[np.floating], labels: Indices | None) -> Indices:
-    """The explained entry of each row, int64 [rows].
+    """The explained entries of each row, int64 [rows, targets].
 
     Args:
         outputs: F at the inputs, [rows, classes].
@@ -64,16 +70,19 @@ def choose(config: AttributionConfig, outputs: npt.NDArray[np.floating], labels:
     """
     rows, classes = outputs.shape
     if config.target == "predicted":
-        return np.asarray(np.argmax(outputs, axis=1), np.int64)
+        return np.asarray(np.argmax(outputs, axis=1)[:, np.newaxis], np.int64)
+    if isinstance(config.target, TopK):
+        # stable: of equal outputs, the first
+        return np.argsort(-outputs, axis=1, kind="stable")[:, : config.target.top_k].astype(np.int64)
     if config.target != "label":
-        return np.full(rows, config.target or 0, np.int64)
+        return np.full((rows, 1), config.target or 0, np.int64)
     if labels is None:
         raise UsageError("E_TARGET_LABELS", "attribution.target is label, but there are no labels; give them")
     faults = label_faults(labels, classes)
     if faults:
         row, fault = next(iter(faults.items()))
         raise UsageError(fault.code, f"row {row}: {fault.message}")
-    return labels
+    return labels[:, np.newaxis]
 
 
 def _out_of_range(target: int, classes: int) -> str:

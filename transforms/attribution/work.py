@@ -1,19 +1,21 @@
-"""The queue of work: which points of which rows go into the next call of the kernel."""
+"""The queue of work: which nodes of which rows go into the next call of the kernel."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.kernel import Tiling
-from transforms.attribution.model import ModelInput
-from transforms.attribution.rules import Quadrature
+from transforms.attribution.kernel import Paths
+from transforms.attribution.rules import Level, Quadrature
 
 Values = npt.NDArray[Any]
+Rows = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 # A slot's row is fed, and its sum is brought back and added. Not measured finely: it decides between layouts that waste
 # little, and never costs more than this share of a row's points
@@ -21,121 +23,138 @@ SLOT_COST = 0.1
 MAX_NODES = 32
 
 
-def choose_tiling(batch_size: int, steps: int, exact: bool = False) -> Tiling:
-    """The layout of at most `batch_size` points that computes `steps` points a row at the least cost.
+def nodes_in_slot(levels: Sequence[Level], batch_size: int, exact: bool = False) -> int:
+    """The nodes of a slot with which the levels' points cost the least.
 
     Args:
+        batch_size: points of a call, at most.
         exact: a call must have just `batch_size` points, for a model that takes no other number.
     """
+    # the levels of a nested rule double: what divides the first divides them all
+    steps = levels[0].steps
 
     def cost(nodes: int) -> float:
         return -(-steps // nodes) * (nodes + SLOT_COST) / steps
 
     candidates = range(1, min(batch_size, MAX_NODES) + 1)
-    nodes = min((n for n in candidates if not exact or batch_size % n == 0), key=cost)
-    return Tiling(batch_size // nodes, nodes)
+    return min((n for n in candidates if not exact or batch_size % n == 0), key=cost)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """What is explained of each row: int64 entries of the output, F(x) and F(x′) there, each [rows, targets]."""
+
+    target: npt.NDArray[np.int64]
+    output: Values
+    baseline_output: Values
 
 
 class Work:
     """The rows of one batch while they are explained.
 
     Args:
-        inputs: of each model input, [rows, *shape].
-        baselines: of each explained input, [rows, *shape] or [1, *shape].
-        target: int64 [rows].
-        output, baseline_output: F(x) and F(x′) at the target, [rows].
-        tiles: slots that one row takes.
+        inputs: of each explained input of the model, [rows, *shape].
+        baselines: of the same, [rows, *shape] or [1, *shape].
+        heads: of each input of the head, [rows, *shape].
+        starts: of each explained one of the head, [rows, *shape] or [1, *shape].
+        chosen: what is explained of them.
+
+    Attributes:
+        sums: Σ weight · ∂F/∂z of the level under way, float64 [rows, targets, *shape] by explained input of the head.
+        attributions: at the last full level, float32 [rows, targets, *shape] by explained input of the model.
+        change: Σ |difference| to the level before, over Σ |attribution|, float64 [rows, targets].
+        rounding: relative error known beforehand; it adds to the change, float64 [rows, targets].
+        steps: nodes of the last full level, int32 [rows].
+        lost: rows whose gradient does not fit into memory, bool [rows].
+        open: rows that are not done.
     """
 
     def __init__(
         self,
         inputs: list[Values],
         baselines: list[Values],
-        target: npt.NDArray[np.int64],
-        output: Values,
-        baseline_output: Values,
-        tiles: int,
+        heads: list[Values],
+        starts: list[Values],
+        chosen: Chosen,
     ) -> None:
-        self.inputs, self.baselines, self.target = inputs, baselines, target
-        self.output, self.baseline_output = output, baseline_output
-        self.total, self.taken, self.computed = len(target) * tiles, 0, 0
-        # a row whose points span several slots is summed in float64
-        self.sums = [np.zeros((len(target), *value.shape[1:])) for value in baselines]
+        self.inputs, self.baselines, self.heads, self.starts = inputs, baselines, heads, starts
+        self.chosen, shape, self.open = chosen, chosen.target.shape, len(chosen.target)
+        # a row's points span several slots, and levels: they are summed in float64
+        self.sums = [np.zeros((*shape, *value.shape[1:])) for value in starts]
+        self.attributions = [np.zeros((*shape, *value.shape[1:]), np.float32) for value in inputs]
+        self.change, self.rounding = np.full(shape, np.nan), np.zeros(shape)
+        self.steps = np.zeros(shape[0], np.int32)
+        self.lost, self._missing = np.zeros(shape[0], dtype=bool), np.zeros(shape[0], np.int64)
+
+    def begin(self, rows: Rows, level: Level, slots: int) -> None:
+        """A level of some rows starts, which takes so many slots of each."""
+        self._missing[rows] = slots
+        with np.errstate(over="ignore", invalid="ignore"):
+            for total in self.sums:
+                total[rows] *= level.carry
+
+    def add(self, rows: Rows, sums: Sequence[Values], lost: Mask) -> Rows:
+        """Add what slots gave, [slots, targets, *shape]; `rows` ascend, once a slot. The rows whose level is full."""
+        unique, first, count = np.unique(rows, return_index=True, return_counts=True)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for total, value in zip(self.sums, sums, strict=True):
+                total[unique] += np.add.reduceat(value, first, axis=0, dtype=np.float64)
+        self.lost[rows] |= lost
+        self._missing[unique] -= count
+        full: Rows = unique[self._missing[unique] == 0]
+        return full
+
+    def settle(self, rows: Rows, gradients: Sequence[Values], level: Level) -> None:
+        """A level of some rows is full: (x − x′) times the integrated gradients, [rows, targets, *shape] each."""
+        change, size = np.zeros((2, len(rows), self.chosen.target.shape[1]))
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            for index, gradient in enumerate(gradients):
+                x, start = self.inputs[index][rows], _at(self.baselines[index], rows)
+                difference = (x - start.astype(np.float64))[:, np.newaxis]
+                values = (difference * gradient).astype(np.float32)
+                change += _norm(values - self.attributions[index][rows])
+                size += _norm(values)
+                self.attributions[index][rows] = values
+            # nothing changed and nothing there: no error either
+            self.change[rows] = np.where(change == 0, 0.0, change / size)
+        self.steps[rows] = level.steps
+
+
+@dataclasses.dataclass
+class Block:
+    """Rows of one work at the same level, waiting; `taken` of their slots are in calls already."""
+
+    work: Work
+    rows: Rows
+    level: int
+    slots: int
+    taken: int = 0
 
     @property
     def left(self) -> int:
         """Slots that no call has taken yet."""
-        return self.total - self.taken
-
-    @property
-    def done(self) -> bool:
-        """Whether every point is computed."""
-        return self.computed == self.total
-
-    def attributions(self, specs: Sequence[ModelInput]) -> list[Values]:
-        """(x − x′) · Σ weight · gradient, float32 [rows, *shape] of each explained input."""
-        explained = [value for value, spec in zip(self.inputs, specs, strict=True) if spec.explained]
-        with np.errstate(invalid="ignore", over="ignore"):
-            return [
-                ((x - start.astype(np.float64)) * gradients).astype(np.float32)
-                for x, start, gradients in zip(explained, self.baselines, self.sums, strict=True)
-            ]
+        return len(self.rows) * self.slots - self.taken
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """What a call takes from one work: `rows`, int [slots], ascending, a row once for each of its tiles."""
+    """What a call takes from one block: `rows`, int [slots], ascending, a row once for each of its slots."""
 
     work: Work
-    rows: Values
-
-    def add(self, sums: Sequence[Values]) -> None:
-        """Add the weighted gradients, [slots, *shape] of each explained input, to their rows."""
-        rows, first = np.unique(self.rows, return_index=True)
-        for total, value in zip(self.work.sums, sums, strict=True):
-            total[rows] += np.add.reduceat(value, first, axis=0, dtype=np.float64)
-        self.work.computed += len(self.rows)
+    rows: Rows
+    level: int
 
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """One call of the kernel, not yet padded to all slots: nodes and weights are [slots, nodes]."""
+    """One call of the kernel: the paths, and whose they are, segment after segment."""
 
     segments: list[Segment]
-    nodes: Values
-    weights: Values
-
-    @property
-    def inputs(self) -> list[Values]:
-        """Each model input of the slots' rows, [slots, *shape]."""
-        return _stack([[value[part.rows] for value in part.work.inputs] for part in self.segments])
-
-    @property
-    def baselines(self) -> list[Values]:
-        """Each explained input's baselines of the slots' rows, [slots, *shape]."""
-        return _stack([[_at(value, part.rows) for value in part.work.baselines] for part in self.segments])
-
-    @property
-    def target(self) -> Values:
-        """int32 [slots]."""
-        return np.concatenate([part.work.target[part.rows] for part in self.segments]).astype(np.int32)
-
-    def add(self, sums: Sequence[Values]) -> None:
-        """Add the weighted gradients, [slots, *shape] of each explained input, to the rows they belong to."""
-        slot = 0
-        for part in self.segments:
-            with np.errstate(invalid="ignore", over="ignore"):
-                part.add([value[slot : slot + len(part.rows)] for value in sums])
-            slot += len(part.rows)
-
-
-def pending(queue: Iterable[Work]) -> int:
-    """Slots that wait."""
-    return sum(work.left for work in queue)
+    paths: Paths
 
 
 def tile(rule: Quadrature, nodes: int) -> Quadrature:
-    """The rule in tiles of `nodes` points, [tiles, nodes]; a ragged tail repeats the last node with weight 0."""
+    """The rule in slots of `nodes` points, [slots, nodes]; a ragged tail repeats the last node with weight 0."""
     missing = -len(rule.nodes) % nodes
     return Quadrature(
         np.pad(rule.nodes, (0, missing), mode="edge").reshape(-1, nodes),
@@ -143,23 +162,44 @@ def tile(rule: Quadrature, nodes: int) -> Quadrature:
     )
 
 
-def next_call(queue: Iterable[Work], tiles: Quadrature, slots: int) -> Call:
-    """Take the next tiles, in the order of rows and nodes, for at most `slots` slots."""
-    segments, taken = [], list[Values]()
-    for work in queue:
-        count = min(slots, work.left)
-        if count:
-            position = np.arange(work.taken, work.taken + count)
-            segments.append(Segment(work, position // len(tiles.nodes)))
-            taken.append(position % len(tiles.nodes))
-            work.taken, slots = work.taken + count, slots - count
-    chosen = np.concatenate(taken)
-    return Call(segments, tiles.nodes[chosen], tiles.weights[chosen])
+def next_call(queue: deque[Block], tiles: Sequence[Quadrature], slots: int) -> Call:
+    """Take the next pieces of paths, in the order of the queue, for at most `slots` slots.
+
+    Args:
+        tiles: of each level, in slots.
+    """
+    segments, chosen = list[Segment](), list[Quadrature]()
+    while queue and slots:
+        block = queue[0]
+        position = np.arange(block.taken, block.taken + min(slots, block.left))
+        rule, piece = tiles[block.level], position % block.slots
+        segments.append(Segment(block.work, block.rows[position // block.slots], block.level))
+        chosen.append(Quadrature(rule.nodes[piece], rule.weights[piece]))
+        block.taken, slots = block.taken + len(position), slots - len(position)
+        if not block.left:
+            queue.popleft()
+    return Call(segments, _paths(segments, chosen))
 
 
-def _at(value: Values, rows: Values) -> Values:
+def _paths(segments: Sequence[Segment], chosen: Sequence[Quadrature]) -> Paths:
+    return Paths(
+        _stack([[value[part.rows] for value in part.work.heads] for part in segments]),
+        _stack([[_at(value, part.rows) for value in part.work.starts] for part in segments]),
+        np.concatenate([part.work.chosen.target[part.rows] for part in segments]).astype(np.int32),
+        np.concatenate([rule.nodes for rule in chosen]),
+        np.concatenate([rule.weights for rule in chosen]),
+    )
+
+
+def _at(value: Values, rows: Rows) -> Values:
     return np.broadcast_to(value, (len(rows), *value.shape[1:])) if len(value) == 1 else value[rows]
 
 
-def _stack(parts: list[list[Values]]) -> list[Values]:
+def _norm(values: Values) -> npt.NDArray[np.float64]:
+    """Σ |value| of each row and target, in float64."""
+    total: npt.NDArray[np.float64] = np.abs(values).reshape(*values.shape[:2], -1).sum(axis=2, dtype=np.float64)
+    return total
+
+
+def _stack(parts: Iterable[list[Values]]) -> list[Values]:
     return [np.concatenate(values) for values in zip(*parts, strict=True)]

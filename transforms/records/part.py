@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, BinaryIO, Literal
 
@@ -27,6 +27,7 @@ FIXED: dict[str, pa.DataType] = {
     "source_file": pa.string(),
     "source_row": pa.int64(),
     "target": pa.int64(),
+    "target_rank": pa.int32(),
     "output": pa.float32(),
     "baseline_output": pa.float32(),
     "delta": pa.float32(),
@@ -54,6 +55,7 @@ class Provenance:
 
     Attributes:
         rows: of the shard's input; those that are not in the part are in its quarantine file.
+        targets: rows of the part for each row of the input.
         batch_size: points the gradients were computed in.
         device: what computed it.
     """
@@ -62,6 +64,7 @@ class Provenance:
     shard: int
     input_digest: str
     rows: int
+    targets: int
     batch_size: int
     device: str
 
@@ -86,20 +89,25 @@ def reduced_shape(shape: Sequence[int], axes: Sequence[int | Literal["channels"]
 
 
 def part_schema(
-    shapes: Mapping[str, tuple[int, ...]], output: OutputConfig, carried: Mapping[str, pa.DataType], about: Provenance
+    shapes: Mapping[str, tuple[int, ...]],
+    output: OutputConfig,
+    carried: Mapping[str, pa.DataType],
+    ranked: bool,
+    about: Provenance,
 ) -> pa.Schema:
     """The columns of a part, in the order in which they are written.
 
     Args:
         shapes: of each explained input, without the batch dimension.
         carried: the label and the kept columns.
+        ranked: whether a row has several targets, so that each says which it is.
     """
     value = pa.float16() if output.dtype == "float16" else pa.float32()
     tensors = {
         ATTRIBUTION + name: pa.fixed_shape_tensor(value, reduced_shape(shape, output.reduce.get(name, ())))
         for name, shape in shapes.items()
     }
-    names = list(FIXED.items())
+    names = [(name, kind) for name, kind in FIXED.items() if ranked or name != "target_rank"]
     return pa.schema([*names[:3], *carried.items(), *names[3:], *tensors.items()], metadata=about.metadata())
 
 
@@ -117,13 +125,14 @@ class PartWriter:
     """Writes a part with zstd and page checksums, in row groups of about 16 MiB.
 
     Leaving the `with` block by an exception leaves a file without a footer, which nobody can take for a short part.
+
+    Args:
+        schema: asked for when the first rows are written: its metadata may tell what was found out until then.
     """
 
-    def __init__(self, path: pathlib.Path, schema: pa.Schema) -> None:
+    def __init__(self, path: pathlib.Path, schema: Callable[[], pa.Schema]) -> None:
         self._sink = path.open("wb")
-        self._writer = pq.ParquetWriter(
-            self._sink, schema, compression="zstd", write_page_checksum=True, use_dictionary=["status", "source_file"]
-        )
+        self._writer: pq.ParquetWriter | None = None
         self._schema, self._waiting = schema, list[pa.RecordBatch]()
 
     def write(self, rows: pa.RecordBatch) -> None:
@@ -133,10 +142,22 @@ class PartWriter:
             self._flush()
 
     def _flush(self) -> None:
+        writer = self._opened()
         if self._waiting:
-            table = pa.Table.from_batches(self._waiting, self._schema)
-            self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+            table = pa.Table.from_batches(self._waiting)
+            writer.write_table(table, row_group_size=max(1, table.num_rows))
             self._waiting = []
+
+    def _opened(self) -> pq.ParquetWriter:
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(
+                self._sink,
+                self._schema(),
+                compression="zstd",
+                write_page_checksum=True,
+                use_dictionary=["status", "source_file"],
+            )
+        return self._writer
 
     def __enter__(self) -> PartWriter:
         return self
@@ -146,8 +167,8 @@ class PartWriter:
     ) -> None:
         if kind is None:
             self._flush()
-            self._writer.close()
-        else:
+            self._opened().close()
+        elif self._writer is not None:
             # pyarrow's own writer would write a footer even now, and its destructor too
             self._writer.is_open = False
         self._sink.close()

@@ -1,5 +1,7 @@
 """`model_of`: a function as a loaded `Model`; `explainer`: an `Explainer` of it. Both are made once for all tests.
 
+`fresh`: an `Explainer` that no test used before; `computed`: what its kernel is asked for.
+
 Sharing saves the tracing: a program of TensorFlow costs more than all the numbers that a test puts through it.
 """
 
@@ -8,19 +10,20 @@ from models import save_function
 
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explainer import Explainer
+from transforms.attribution.kernel import Kernel
 from transforms.attribution.model import load_model
 
 
 @pytest.fixture(scope="session")
 def model_of(tmp_path_factory):
-    """model_of(function, activation=None, **specs) → Model; the same arguments give the same object."""
+    """model_of(function, activation=None, hoist=True, **specs) → Model; the same arguments give the same object."""
     known = {}
 
-    def load_once(function, activation=None, variables=(), **specs):
-        key = (function, activation, str(specs))
+    def load_once(function, activation=None, variables=(), hoist=True, **specs):
+        key = (function, activation, hoist, str(specs))
         if key not in known:
             path = save_function(tmp_path_factory.mktemp("model") / "saved", function, variables, **specs)
-            known[key] = load_model(ModelConfig(path=path, activation=activation))
+            known[key] = load_model(ModelConfig(path=path, activation=activation), hoist)
         return known[key]
 
     return load_once
@@ -39,3 +42,36 @@ def explainer():
         return known[key]
 
     return make_once
+
+
+@pytest.fixture(scope="session")
+def kernels():
+    """Every kernel that `fresh` made so far, by its arguments."""
+    return {}
+
+
+@pytest.fixture
+def fresh(monkeypatch, kernels):
+    """fresh(model, **AttributionConfig fields) → an Explainer that learned nothing yet; kernels are shared."""
+
+    def shared(model, *rest):
+        key = (id(model), str(rest))
+        if key not in kernels:
+            kernels[key] = Kernel(model, *rest)
+        return kernels[key]
+
+    monkeypatch.setattr("transforms.attribution.explainer.Kernel", shared)
+    return lambda model, **fields: Explainer(model, AttributionConfig(**fields))
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """The paths of every call of any kernel from here on."""
+    calls, gradients = [], Kernel.gradients
+
+    def noted(kernel, paths):
+        calls.append(paths)
+        return gradients(kernel, paths)
+
+    monkeypatch.setattr(Kernel, "gradients", noted)
+    return calls

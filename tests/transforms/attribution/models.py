@@ -153,3 +153,25 @@ def unknown_classes(x):
 def many_outputs(x):
     """output_0 … output_11, each x times its number."""
     return {f"output_{index}": index * x for index in range(12)}
+
+
+def narrowing(x):
+    """A network that starts with a narrowing affine layer, [batch, 6] → 3 → [batch, 3]: it has a stem."""
+    random = np.random.default_rng(5)
+    first, second = random.normal(size=(6, 3)), random.normal(size=(3, 3))
+    return tf.tanh(x @ tf.constant(first / 2, x.dtype) + 0.2) @ tf.constant(second, x.dtype)
+
+
+def two_narrowing(a, b):
+    """The same of one input, times a curved form of another of any size."""
+    return narrowing(a) * (1 + tf.reduce_sum(tf.sin(b), axis=1, keepdims=True))
+
+
+def gated(x, ids):
+    """mlp of x times a weight that integers choose: they are held."""
+    return mlp(x) * tf.gather(tf.constant([[0.5], [1.0], [2.0]], x.dtype), ids)
+
+
+def jump(x):
+    """1 from x₀ = 0.5 on, which no gradient tells of, and x₁/10."""
+    return tf.where(x[:, 0] > 0.5, 1.0, 0.0) + 0.1 * x[:, 1]

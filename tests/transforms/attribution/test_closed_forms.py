@@ -9,10 +9,14 @@ from hypothesis import strategies as st
 from models import EPS, rounding
 
 N, ROWS = 4, 5
-RULES = ["riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid", "gauss_legendre"]
-ORDER_TWO = RULES[2:]
-# what left and right lack of ∫ α dα = 1/2, times n
-FIRST_MOMENT = {"riemann_left": -0.5, "riemann_right": 0.5}
+RULES = ["riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid", "gauss_legendre", "nested"]
+
+
+def first_moment(rule, steps):
+    """What Σ weight · α has more than ∫ α dα = 1/2; nested: the trapezoid of ∫ 2t³ dt, h²/12 times the rise of 6t²."""
+    return {"riemann_left": -0.5 / steps, "riemann_right": 0.5 / steps, "nested": 0.5 / steps**2}.get(rule, 0)
+
+
 seeds = given(seed=st.integers(0, 2**32 - 1))
 few = settings(max_examples=6, deadline=None)
 
@@ -65,8 +69,8 @@ def test_quadratic(model_of, explainer, rule, steps, seed):
     x, b, h = draw(seed, (N,), (N,), (N, N))
     found = explainer(model, rule=rule, steps=steps).explain({"x": x, "h": h}, baselines={"x": b, "h": h})
     exact, scale, curvature = quadratic_form(x, b, h)
-    # left and right miss the mean of α by ∓1/(2n), which multiplies D ⊙ (H + Hᵀ)D; the others are exact
-    expected = exact + FIRST_MOMENT.get(rule, 0) / steps * curvature
+    # a rule's error in the mean of α multiplies D ⊙ (H + Hᵀ)D
+    expected = exact + first_moment(rule, steps) * curvature
     error = np.abs(found.attributions["x"] - expected)
     assert (error <= rounding(steps, scale)).all()
     assert not found.attributions["h"].any()
@@ -81,7 +85,7 @@ def test_product_of_two_inputs(model_of, explainer, rule, seed):
     steps = 4
     found = explainer(model, rule=rule, steps=steps).explain({"a": a, "b": b}, baselines={"a": a0, "b": b0})
     a, a0, b, b0 = doubles(a, a0, b, b0)
-    first = FIRST_MOMENT.get(rule, 0) / steps
+    first = first_moment(rule, steps)
     for name, way, other, start in (("a", a - a0, b, b0), ("b", b - b0, a, a0)):
         # ∂F/∂a = b0 + α(b − b0), so A = (a − a0)(b0 + (b − b0)/2), and the rule's own first moment instead of 1/2
         expected = way * (start + (0.5 + first) * (other - start))
@@ -112,6 +116,8 @@ BOUND = {
     "riemann_right": lambda s, n: np.abs(s) / (6 * np.sqrt(3)) / (2 * n),
     "riemann_middle": lambda s, n: s**2 / 8 / (24 * n**2),
     "riemann_trapezoid": lambda s, n: s**2 / 8 / (12 * (n - 1) ** 2),
+    # of g(t) = 2t f(t²): |g''| = |12t f' + 8t³ f''|
+    "nested": lambda s, n: (12 * np.abs(s) / (6 * np.sqrt(3)) + s**2) / (12 * n**2),
     # poles at ±iπ/s off the path: the ellipse through them has ρ ≥ 3.4 for |s| ≤ 4, and 16 nodes leave ρ⁻³² ≈ 1e-17
     "gauss_legendre": lambda s, n: 1e-12,
 }
@@ -130,7 +136,7 @@ def test_sigmoid_of_a_linear_form_within_the_rules_bound(model_of, explainer, ru
     assert (np.abs(found.attributions["x"] - exact) <= limit).all()
 
 
-@pytest.mark.parametrize(("rule", "order"), [(RULES[0], 1), (RULES[1], 1), (RULES[2], 2), (RULES[3], 2)])
+@pytest.mark.parametrize(("rule", "order"), [(RULES[0], 1), (RULES[1], 1), (RULES[2], 2), (RULES[3], 2), ("nested", 2)])
 def test_order_of_the_error_of_the_attributions(model_of, explainer, rule, order):
     model = model_of(models.sigmoid, x=vector("float64"), w=vector("float64"))
     x, b, w = np.full((1, N), 0.9), np.full((1, N), -0.2), np.full((1, N), 0.7)

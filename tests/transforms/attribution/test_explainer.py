@@ -12,7 +12,6 @@ from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.engine import CALLS_IN_FLIGHT
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.kernel import Kernel, Tiling
 from transforms.errors import UsageError
 
 STEPS, N = 5, 6
@@ -45,45 +44,6 @@ def split(x, sizes):
     return batches
 
 
-def assert_same_rows(found, expected):
-    # other batch sizes take other kernels of the matrix product: a few roundings of float32 relative to the largest
-    limit = 1e-6 * np.abs(expected).max(axis=1, keepdims=True)
-    assert (np.abs(found - expected) <= limit).all()
-
-
-@pytest.mark.parametrize("batch_size", [1, 7, 64])
-def test_values_do_not_depend_on_the_batch_size(model_of, explainer, batch_size):
-    x = rows(13)
-    expected = predicted(explainer, model_of, "auto").explain(x)
-    found = predicted(explainer, model_of, batch_size).explain(x)
-    assert_same_rows(values(found), values(expected))
-    assert found.target.tolist() == expected.target.tolist()
-    assert len(set(found.target.tolist())) > 1
-
-
-@pytest.mark.parametrize("batch_size", [1, 7, 64])
-def test_values_do_not_depend_on_the_neighbours_or_the_order(model_of, explainer, batch_size):
-    x = rows(13)
-    engine = predicted(explainer, model_of, batch_size)
-    expected = values(engine.explain(x))
-    order = np.random.default_rng(1).permutation(len(x))
-    assert_same_rows(values(engine.explain(x[order])), expected[order])
-    alone = np.concatenate([values(engine.explain(row[None])) for row in x])
-    assert_same_rows(alone, expected)
-    assert_same_rows(values(engine.explain(np.concatenate([rows(3, seed=9) * 100, x])))[3:], expected)
-
-
-@pytest.mark.parametrize("sizes", [[1], [13], [2, 5], [6, 1]])
-@pytest.mark.parametrize("batch_size", [1, 7, 64])
-def test_values_do_not_depend_on_the_chunks_of_a_stream(model_of, explainer, batch_size, sizes):
-    x = rows(13)
-    engine = predicted(explainer, model_of, batch_size)
-    batches = split(x, sizes)
-    found = list(engine.stream(iter(batches)))
-    assert [len(part) for part in found] == [len(batch.inputs["x"]) for batch in batches]
-    assert_same_rows(joined(found), values(engine.explain(x)))
-
-
 @pytest.mark.parametrize("batch_size", [7, 64])
 def test_repeated_with_the_same_settings_it_is_bit_identical(model_of, explainer, batch_size):
     x = rows(13)
@@ -103,19 +63,23 @@ def test_padding_never_changes_a_value(model_of, explainer):
         assert np.array_equal(values(engine.explain(x[:count])), expected[:count])
 
 
-def test_points_of_several_batches_share_a_call(model_of, explainer, monkeypatch):
-    calls = []
-    gradients = Kernel.gradients
-
-    def counted(kernel, *arguments):
-        calls.append(kernel.tiling)
-        return gradients(kernel, *arguments)
-
-    monkeypatch.setattr(Kernel, "gradients", counted)
-    engine = predicted(explainer, model_of, 64)
-    found = list(engine.stream(split(rows(26), [1])))
-    assert calls == [Tiling(slots=12, nodes=5)] * 3  # 26 rows of 5 points each: 12, 12 and 2 of them
+def test_points_of_several_batches_share_a_call(model_of, explainer, computed):
+    found = list(predicted(explainer, model_of, 64).stream(split(rows(26), [1])))
+    # 26 rows of 5 points each: 12, 12 and 2 of them; and each call has all its slots
+    assert [paths.nodes.shape for paths in computed] == [(12, 5)] * 3
     assert len(found) == 26
+
+
+def test_the_batch_size_is_what_a_call_computes(model_of, fresh, computed):
+    for size, memory, points in ((64, 64, 60), (64, 20, 20), (3, 3, 3), (64, 2, 2)):
+        engine = fresh(model_of(mlp, **SPEC), steps=STEPS, target=0, batch_size=size)
+        assert engine.batch_size([(N,)]) == (60 if size == 64 else size)
+        (compute,) = engine._computes.values()
+        compute.batching.points = memory
+        assert engine.batch_size([(N,)]) == points
+        computed.clear()
+        engine.explain(rows(40))
+        assert max(paths.points for paths in computed) == points
 
 
 def test_a_batch_leaves_the_stream_as_soon_as_it_is_done(model_of, explainer):

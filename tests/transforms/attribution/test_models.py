@@ -176,7 +176,7 @@ def test_a_fixed_batch_of_keras(tmp_path):
     loaded = load_model(ModelConfig(path=saved_keras(tmp_path, model, "keras")))
     x = np.random.default_rng(0).normal(size=(7, 6)).astype(np.float32)
     engine = Explainer(loaded, AttributionConfig(steps=6))
-    assert loaded.batch == 4 and engine.tiling([(6,)]).points == 4
+    assert loaded.batch == 4 and engine.batch_size([(6,)]) == 4
     found = engine.explain(x)
     kernel = model.layers[-1].get_weights()[0]
     np.testing.assert_allclose(found.output, np.tanh(x @ kernel)[:, 0], rtol=SAME, atol=SAME)

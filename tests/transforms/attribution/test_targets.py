@@ -6,7 +6,7 @@ from models import EPS, linear, mlp
 from pydantic import ValidationError
 
 from transforms.attribution import targets
-from transforms.attribution.config import AttributionConfig
+from transforms.attribution.config import AttributionConfig, TopK
 from transforms.attribution.explainer import Explainer
 from transforms.errors import UsageError
 
@@ -68,6 +68,8 @@ def test_a_model_with_one_output_has_no_target(model_of, explainer):
         (None, 3, "E_TARGET_MISSING"),
         (3, 3, "E_TARGET_RANGE"),
         (1000, 3, "E_TARGET_RANGE"),
+        (TopK(top_k=1), 1, "E_TARGET_NEEDLESS"),
+        (TopK(top_k=4), 3, "E_TARGET_RANGE"),
     ],
 )
 def test_a_target_that_cannot_fit_is_refused(target, classes, code):
@@ -76,7 +78,10 @@ def test_a_target_that_cannot_fit_is_refused(target, classes, code):
     assert refused.value.code == code
 
 
-@pytest.mark.parametrize(("target", "classes"), [(None, 1), (0, 3), (2, 3), ("label", 3), ("predicted", 2)])
+FITTING = [(None, 1), (0, 3), (2, 3), ("label", 3), ("predicted", 2), (TopK(top_k=1), 3), (TopK(top_k=3), 3)]
+
+
+@pytest.mark.parametrize(("target", "classes"), FITTING)
 def test_a_target_that_fits_is_not(target, classes):
     targets.check_target(target, classes)
 
@@ -112,7 +117,7 @@ def test_label_faults_names_every_bad_row():
     assert "target 5" in faults[1].message and "0 to 2" in faults[1].message
 
 
-@pytest.mark.parametrize("target", [-1, "best", 1.5, {"top_k": 3}])
+@pytest.mark.parametrize("target", [-1, "best", 1.5, {"top_k": 0}, {"top_k": 1.5}, {"top": 3}])
 def test_targets_that_mean_nothing_are_refused_by_the_configuration(target):
     with pytest.raises(ValidationError, match="target"):
         AttributionConfig(target=target)

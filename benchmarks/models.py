@@ -88,13 +88,13 @@ def gelu_residual() -> Case:
 
 
 def wide_mlp() -> Case:
-    """1000-512-256-10 with random weights, on 20,000 random rows."""
+    """1000-512-256-10 with random weights, on 40,000 random rows."""
     keras.utils.set_random_seed(0)
     entry = keras.Input((1000,), name="x")
     hidden = keras.layers.Dense(256, "relu")(keras.layers.Dense(512, "relu")(entry))
     model = keras.Model(entry, keras.layers.Dense(10)(hidden))
     generator = np.random.default_rng(0)
-    return Case(model, generator.random((20_000, 1000), np.float32), generator.integers(0, 10, 20_000))
+    return Case(model, generator.random((40_000, 1000), np.float32), generator.integers(0, 10, 40_000))
 
 
 def resnet50() -> Case:

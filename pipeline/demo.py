@@ -49,8 +49,8 @@ attribution:
   method: integrated_gradients
   target: label                # the class whose logit is explained: the true one
   baseline: zeros              # the empty page
-  rule: gauss_legendre
-  steps: 50                    # gradients per digit; `auto` (with `rule: nested`) spends what each digit needs
+  steps: auto                  # spends on each digit the gradients it needs; a number spends as many on all
+  tolerance: 0.02              # of the error estimate and of the relative delta
 output:
   path: {output}
 """

@@ -12,26 +12,27 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
-import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.excerpts import joined, short_value, shown
 from transforms.attribution import anatomy
 from transforms.attribution.anatomy import Anatomy
-from transforms.attribution.anatomy_parts import Shape, SignatureInfo
-from transforms.errors import MAX_MESSAGE_CHARACTERS, MAX_PAYLOAD_BYTES, AttribeamError, Fault, UsageError, quoted
+from transforms.attribution.anatomy_parts import LayerInfo, Shape, SignatureInfo
+from transforms.errors import MAX_MESSAGE_CHARACTERS, AttribeamError, Fault, UsageError
 from transforms.records import source
 from transforms.records.source import FileSummary
 from transforms.storage import listing
 
 MAX_FILES = 20
 MAX_LINES = 200  # layers, tensors or columns of one table
-MAX_NAME_CHARACTERS = 200
 FIRST_ROWS = 3
-FIRST_ELEMENTS = 4  # of a list
-MAX_JOINED_CHARACTERS = 40
 KINDS = {"saved_model": "TensorFlow SavedModel", "keras": "Keras file", "parquet": "Parquet", "tfrecord": "TFRecord"}
+AFFINE_SAID = (
+    "affine: up to there the model can run once a row instead of once a point (attribution.hoist), where that is no"
+    " wider than the input; attribeam plan says whether it is done"
+)
 _MODEL_NAME = re.compile(r"\.(keras|h5|hdf5)$", re.IGNORECASE)
 
 
@@ -60,13 +61,6 @@ def inspect_path(path: str, console: Console) -> None:
         _print_dataset(path, [_indexed(name) for name in _files(path)], console)
 
 
-def shown(text: object, limit: int = MAX_NAME_CHARACTERS) -> str:
-    """A stranger's words, in one line and cut: characters that a terminal would obey appear as their escapes."""
-    whole = str(text)
-    safe = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in whole[:limit])
-    return safe if len(whole) <= limit else safe + "…"
-
-
 def _is_model(path: str) -> bool:
     place = pathlib.Path(path)
     try:
@@ -87,9 +81,17 @@ def _print_model(found: Anatomy, console: Console) -> None:
     _print_facts(found.path, facts, console)
     tensors = [line for signature in found.signatures for line in _signature_lines(signature)]
     _print_table("inputs and outputs", ("signature", "", "tensor", "shape", "dtype"), tensors, console)
-    layers = [(layer.name, layer.kind, _shape(layer.output)) for layer in found.layers]
-    _print_table("layers", ("layer", "kind", "output shape"), layers, console)
+    _print_layers(found.layers, console)
     _print_risks(found.risks, console)
+
+
+def _print_layers(layers: Sequence[LayerInfo], console: Console) -> None:
+    lines = [(layer.name, layer.kind, _shape(layer.output), layer.affine) for layer in layers]
+    told = any(layer.affine for layer in layers)
+    headers = ("layer", "kind", "output shape", "affine")[: 4 if told else 3]
+    _print_table("layers", headers, [line[: len(headers)] for line in lines], console)
+    if told:
+        console.print(Text(AFFINE_SAID, "dim"))
 
 
 def _print_risks(risks: Sequence[str], console: Console) -> None:
@@ -170,7 +172,7 @@ def _print_schema(path: str, summary: FileSummary, console: Console) -> None:
     except AttribeamError as error:
         _warn(error, console)
         return
-    lines = [(name, kind, _joined(values.get(name, ()))) for name, kind in schema.items()]
+    lines = [(name, kind, joined(values.get(name, ()))) for name, kind in schema.items()]
     _print_table(f"columns of {_within(path, summary.name)}", ("column", "type", "first values"), lines, console)
     for row, fault in sorted(faults.items()):
         _warn(f"row {row} cannot be read: {fault.code}: {fault.message}", console)
@@ -187,44 +189,8 @@ def _first_values(
     for batch in source.read_rows(file, stored, source.Selection(tuple(columns), rows, FIRST_ROWS)):
         faults.update({batch.first_row + row: fault for row, fault in batch.faults.items()})
         for column in columns:
-            values[column].extend(map(_value, batch.table.column(column)))
+            values[column].extend(map(short_value, batch.table.column(column)))
     return values, faults
-
-
-def _value(value: pa.Scalar) -> str:
-    try:
-        return _short(value)
-    # text that is not UTF-8, times beyond Python's, time zones that nobody knows
-    except (ValueError, KeyError, OverflowError):
-        return f"unreadable {shown(value.type, MAX_PAYLOAD_BYTES)}"
-
-
-def _short(value: pa.Scalar) -> str:
-    """A value as text of bounded length: of a long one only the beginning is looked at."""
-    stored = value.value if isinstance(value, pa.ExtensionScalar) else value
-    if stored is None or not stored.is_valid:
-        return "null"
-    if isinstance(stored, pa.ListScalar):
-        return _short_list(stored.values)
-    if isinstance(stored, pa.BinaryScalar) and not isinstance(stored, pa.StringScalar | pa.LargeStringScalar):
-        start, size = stored.as_buffer()[:MAX_PAYLOAD_BYTES].to_pybytes(), stored.as_buffer().size
-        return quoted(start) + (f" ({size:,} bytes)" if size > MAX_PAYLOAD_BYTES else "")
-    plain = stored.as_py()
-    return f"{plain:.6g}" if isinstance(plain, float) else quoted(plain)
-
-
-def _short_list(values: pa.Array) -> str:
-    if len(values) == 1:
-        return _short(values[0])
-    text = ", ".join(_short(value) for value in values[:FIRST_ELEMENTS])
-    cut = text if len(text) <= MAX_PAYLOAD_BYTES else text[: MAX_PAYLOAD_BYTES - 1] + "…"
-    return f"[{cut}]" if len(values) <= FIRST_ELEMENTS else f"[{cut}, … {len(values):,} values]"
-
-
-def _joined(values: Sequence[str]) -> Text:
-    """In one line where that is short, else a line for each row."""
-    line = " · ".join(values)
-    return Text(line if len(line) <= MAX_JOINED_CHARACTERS else "\n".join(values))
 
 
 def _print_facts(title: str, facts: Mapping[str, str], console: Console) -> None:

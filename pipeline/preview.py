@@ -12,11 +12,12 @@ from pipeline import plan as planning
 from pipeline.config import JobConfig
 from pipeline.launch import refuse_other_run
 from pipeline.pilot import pilot, store, table
-from pipeline.prepare import prepare
+from pipeline.prepare import Prepared, prepare
 from pipeline.progress import describe
 from pipeline.status import Watch
 from transforms.attribution.config import FIRST_LEVELS, AttributionConfig
 from transforms.attribution.explainer import Explainer
+from transforms.attribution.model import Model
 from transforms.records import part
 from transforms.storage.manifest import RUN
 from transforms.storage.place import open_place
@@ -33,27 +34,8 @@ def preview(config: JobConfig, root: pathlib.Path, console: Console, pilot_rows:
     """
     explainer = Explainer.load(config.model, config.attribution)
     prepared = prepare(config, root, explainer, planning.Known())
-    shapes = {feature.name: feature.shape for feature in prepared.job.layout.inputs}
-    written = {
-        spec.name: part.reduced_shape(shapes[spec.name], config.output.reduce.get(spec.name, ()))
-        for spec in explainer.model.explained
-    }
-    rows = sum(shard.size for shard in prepared.shards)
-    row_bytes = planning.output_row_bytes(sum(int(np.prod(shape)) for shape in written.values()), config)
-    facts = {
-        "fingerprint": prepared.job.fingerprint[:12],
-        "input": f"{rows:,} rows in {len(prepared.files):,} files, {sum(f.size for f in prepared.files):,} bytes",
-        "shards": f"{len(prepared.shards):,} of at most {max(shard.size for shard in prepared.shards):,} rows",
-        "gradients": _gradients(rows, config.attribution),
-        "batch size": "tuned while running"
-        if config.attribution.batch_size == "auto"
-        else f"{explainer.batch_size(list(shapes.values())):,} points",
-        "output": f"about {rows * row_bytes:,} bytes before compression, to {config.output.path}",
-        "explained": ", ".join(f"{name} {list(shape)}" for name, shape in written.items()),
-        "held": ", ".join(spec.name for spec in explainer.model.inputs if not spec.explained) or "no input",
-    }
     listed = Table(box=None, show_header=False)
-    for name, value in facts.items():
+    for name, value in _facts(config, prepared, explainer).items():
         listed.add_row(name, value)
     console.print(listed, soft_wrap=True, markup=False)
     place = open_place(config.output.path)
@@ -69,8 +51,43 @@ def preview(config: JobConfig, root: pathlib.Path, console: Console, pilot_rows:
         console.print(table(estimate), soft_wrap=True)
 
 
+def _facts(config: JobConfig, prepared: Prepared, explainer: Explainer) -> dict[str, str]:
+    shapes = {feature.name: feature.shape for feature in prepared.job.layout.inputs}
+    written = {
+        spec.name: part.reduced_shape(shapes[spec.name], config.output.reduce.get(spec.name, ()))
+        for spec in explainer.model.explained
+    }
+    rows = sum(shard.size for shard in prepared.shards)
+    row_bytes = planning.output_row_bytes(sum(int(np.prod(shape)) for shape in written.values()), config)
+    return {
+        "fingerprint": prepared.job.fingerprint[:12],
+        "input": f"{rows:,} rows in {len(prepared.files):,} files, {sum(f.size for f in prepared.files):,} bytes",
+        "shards": f"{len(prepared.shards):,} of at most {max(shard.size for shard in prepared.shards):,} rows",
+        "gradients": _gradients(rows, config.attribution),
+        "batch size": "tuned while running"
+        if config.attribution.batch_size == "auto"
+        else f"{explainer.batch_size(list(shapes.values())):,} points",
+        "output": f"about {rows * row_bytes:,} bytes before compression, to {config.output.path}",
+        "explained": ", ".join(f"{name} {list(shape)}" for name, shape in written.items()),
+        "held": ", ".join(spec.name for spec in explainer.model.inputs if not spec.explained) or "no input",
+        "hoisted": hoisted(explainer.model),
+    }
+
+
 def _gradients(rows: int, config: AttributionConfig) -> str:
     if config.steps == "auto":
         least, most = (rows * config.targets * steps for steps in (FIRST_LEVELS[-1], config.max_steps))
         return f"{least:,} to {most:,} (steps: auto, tolerance {config.tolerance:g}); --pilot N measures how many"
     return f"{rows * config.targets * config.steps:,} ({config.steps} steps a row)"
+
+
+def hoisted(model: Model) -> str:
+    """From which tensor on the model runs once a point, by input; all before it runs once a row."""
+    if not model.stem:
+        return "nothing"
+    ends = model.stem.tensors
+    pairs = [pair for pair in zip(model.inputs, model.stem.heads, strict=True) if pair[0].name in ends]
+    return "; ".join(
+        f"{whole.name}: computed from {ends[whole.name]} {list(head.shape)} instead of {list(whole.shape)}"
+        for whole, head in pairs
+    )

@@ -13,7 +13,6 @@ Writes into the folder:
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import pathlib
@@ -28,7 +27,6 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorflow.compiler.xla import xla_data_pb2
 from tensorflow.compiler.xla.service import hlo_pb2
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from benchmarks.models import CASES, Case
 from transforms.attribution.config import ModelConfig
@@ -51,37 +49,6 @@ def load(case: Case) -> Model:
         path = pathlib.Path(folder) / "model.keras"
         case.model.save(path)
         return load_model(ModelConfig(path=str(path)))
-
-
-def inlined(model: Model) -> Model:
-    """The model with its head's operations in the program that calls it, and no function of their own.
-
-    A gradient may need the shape of a value inside the head: a gradient of padding, concatenation, a mean. Where the
-    head is a function, its gradient takes that shape from the outputs of a call; XLA then holds all that goes into the
-    call for constants, inputs too, and compiles the program anew for every new value.
-    """
-    heads = model.stem.heads if model.stem else model.inputs
-    specs = [tf.TensorSpec((model.batch, *spec.shape), spec.point_dtype) for spec in heads]
-    traced = tf.function(lambda *tensors: model.head(tensors), input_signature=specs, autograph=False)
-    flat = convert_variables_to_constants_v2(traced.get_concrete_function(), lower_control_flow=False)
-    graph, names = flat.graph.as_graph_def(), [tensor.name for tensor in flat.inputs]
-    entries = {name.split(":")[0] for name in names}
-    kept = [node for node in graph.node if node.name not in entries]
-    del graph.node[:]
-    graph.node.extend(kept)
-
-    @tf.custom_gradient
-    def imported(*points: Any) -> Any:
-        fed = dict(zip(names, points, strict=True))
-        (table,) = tf.graph_util.import_graph_def(graph, fed, [flat.outputs[0].name], name="head")
-
-        # a tape does not see the operations of an imported graph
-        def pull_back(seed: Any) -> Any:
-            return tf.gradients(table, points, seed, unconnected_gradients="zero")
-
-        return tf.ensure_shape(table, flat.outputs[0].shape), pull_back
-
-    return dataclasses.replace(model, head=lambda points: imported(*points))
 
 
 def example(case: Case, kernel: Kernel, slots: int, nodes: int) -> Paths:
@@ -173,7 +140,7 @@ def export(name: str, folder: pathlib.Path, slots: int, nodes: int) -> dict[str,
     """Write the folder; what export.json says."""
     case = CASES[name]()
     model, shapes = load(case), [case.inputs.shape[1:]]
-    compiled = Kernel(inlined(model), shapes, targets=1, compiled=True)
+    compiled = Kernel(model, shapes, targets=1, compiled=True)
     plain = Kernel(model, shapes, targets=1, compiled=False)
     paths = example(case, plain, slots, nodes)
     module, arguments = program_of(compiled, paths)

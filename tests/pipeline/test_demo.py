@@ -96,8 +96,8 @@ def test_configurations_are_valid_and_point_at_the_files(files: demo.DemoFiles) 
             "method": "integrated_gradients",
             "target": "label",
             "baseline": "zeros",
-            "rule": "gauss_legendre",
-            "steps": 50,
+            "steps": "auto",
+            "tolerance": 0.02,
         }
 
 

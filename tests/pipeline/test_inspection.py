@@ -13,7 +13,10 @@ from keras import layers
 from rich.console import Console
 
 from pipeline.inspection import MAX_FILES, MAX_LINES, inspect_path, shown
+from pipeline.preview import hoisted
 from transforms.attribution import anatomy
+from transforms.attribution.config import ModelConfig
+from transforms.attribution.model import load_model
 from transforms.errors import UsageError
 
 HOSTILE = "[red]x[/red]\x1b[31m\n\u202eevil"
@@ -61,7 +64,9 @@ def test_a_keras_file(tmp_path):
     assert f"keras {keras.__version__}" in text
     assert "serving_default  input   x       [?, 28, 28, 1]  float32" in text
     assert line_of(text, "output") == ["output", "scores", "[?,", "3]", "float32"]
-    assert line_of(text, "hidden") == ["hidden", "Dense", "[?,", "4]"]
+    assert line_of(text, "hidden") == ["hidden", "Dense", "[?,", "4]", "affine"]
+    assert text.count("affine") == 5  # the header, three layers, and below the table what it means
+    assert "attribution.hoist" in text and "attribeam plan" in text
     assert text.endswith("no risky operations found\n")
 
 
@@ -71,6 +76,7 @@ def test_a_saved_model(tmp_path):
     assert "TensorFlow SavedModel" in text
     assert f"tensorflow {tf.__version__}" in text
     assert "MatMul" in text
+    assert "affine" not in text
     assert "[?, 28, 28, 1]" in text
 
 
@@ -80,6 +86,21 @@ def test_a_lambda_is_shown_as_a_risk_in_red(tmp_path):
     assert "risky operations (2)" in text
     assert "  Lambda: runs a Python function\n" in text
     assert "\x1b[31m  Lambda: runs" in printed(tmp_path / "m.keras", force_terminal=True, color_system="standard")
+
+
+def test_where_a_model_is_not_affine_there_is_no_such_column(tmp_path):
+    keras.Sequential([keras.Input((4,)), layers.ReLU(), layers.Dense(2)]).save(tmp_path / "m.keras")
+    assert "affine" not in printed(tmp_path / "m.keras")
+    keras.Sequential([keras.Input((4,)), layers.Dense(2, "relu")]).save(tmp_path / "m.keras")
+    assert "affine, then relu\n" in printed(tmp_path / "m.keras")
+
+
+def test_what_plan_says_of_it(tmp_path):
+    model().save(tmp_path / "m.keras")
+    config = ModelConfig(path=str(tmp_path / "m.keras"))
+    found = load_model(config)
+    assert hoisted(found) == f"x: computed from {found.stem.tensors['x']} [3] instead of [28, 28, 1]"
+    assert hoisted(load_model(config, hoist=False)) == "nothing"
 
 
 def test_layers_are_capped(tmp_path, monkeypatch):

@@ -37,11 +37,15 @@ class LayerInfo:
     Attributes:
         kind: the Keras class, or the op's type.
         output: the shape of its first output, the batch dimension first; None when the files do not say.
+        affine: `affine` where all up to its output is affine in one input, `affine, then relu` where its activation
+            ends that, or nothing. Of a SavedModel it is never told: its op list has no edges, and whether an operand is
+            constant takes more than names; `attribeam plan` tells what was found in the graph.
     """
 
     name: str
     kind: str
     output: Shape | None
+    affine: str = ""
 
 
 class Parts(NamedTuple):

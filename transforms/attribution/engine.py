@@ -18,6 +18,9 @@ from transforms.attribution.work import Block, Call, Mask, Rows, Work, next_call
 # While one call is in an operation that cannot use every core, or brings its sums back, another one computes; and
 # while both do, whoever reads the stream decodes the next rows and writes the last.
 CALLS_IN_FLIGHT = 2
+# With a stem, rows whose level is full wait for so many others, as long as there is enough else to compute: one way
+# back through the stem for all costs less than many small ones.
+SETTLED_ROWS = 256
 
 
 class Engine:
@@ -38,7 +41,7 @@ class Engine:
         self.compute = compute
         self._levels, self._nodes, self._tolerance, self._pool = levels, nodes, tolerance, pool
         self._tiles = [tile(level.rule, nodes) for level in levels]
-        self._works, self._queue = deque[Work](), deque[Block]()
+        self._works, self._queue, self._full = deque[Work](), deque[Block](), list[Block]()
         self._in_flight = deque[tuple[Call, Future[tuple[list[npt.NDArray[Any]], Mask]]]]()
 
     def put(self, work: Work) -> None:
@@ -56,11 +59,15 @@ class Engine:
 
     def drain(self) -> Iterator[Work]:
         """All that is left. A call that is not full waits for what those under way may add to it."""
-        while self._queue or self._in_flight:
-            if self._waiting() >= self._slots() or not self._in_flight:
+        while self._queue or self._in_flight or self._full:
+            if self._waiting() >= self._slots():
                 self._start()
-            else:
+            elif self._full:
+                self._settle()
+            elif self._in_flight:
                 self._collect()
+            else:
+                self._start()
             yield from self.finished()
         yield from self.finished()
 
@@ -83,17 +90,27 @@ class Engine:
             piece = slice(slot, slot + len(part.rows))
             full = part.work.add(part.rows, [value[piece] for value in sums], lost[piece])
             if len(full):
-                self._advance(part.work, full, part.level)
+                self._full.append(Block(part.work, full, part.level, 0))
             slot = piece.stop
+        enough = SETTLED_ROWS if self.compute.kernel.stem else 1
+        if sum(len(block.rows) for block in self._full) >= enough:
+            self._settle()
+
+    def _settle(self) -> None:
+        """The levels of some rows are full: pull all of them back at once; they are done, or go on to the next."""
+        blocks, self._full = self._full, []
+        gradients, lost = self.compute.pull_back(_sums(blocks))
+        first = 0
+        for block in blocks:
+            count, targets = len(block.rows), block.work.chosen.target.shape[1]
+            piece = slice(first, first + count * targets)
+            shaped = [value[piece].reshape(count, targets, *value.shape[1:]) for value in gradients]
+            block.work.lost[block.rows] |= lost[piece].reshape(count, targets).any(axis=1)
+            block.work.settle(block.rows, shaped, self._levels[block.level])
+            self._advance(block.work, block.rows, block.level)
+            first = piece.stop
 
     def _advance(self, work: Work, rows: Rows, level: int) -> None:
-        """A level of some rows is full: they are done, or go on to the next."""
-        count, targets = len(rows), work.chosen.target.shape[1]
-        flat = [total[rows].reshape(count * targets, *total.shape[2:]) for total in work.sums]
-        gradients, lost = self.compute.pull_back(flat)
-        work.lost[rows] |= lost.reshape(count, targets).any(axis=1)
-        shaped = [value.reshape(count, targets, *value.shape[1:]) for value in gradients]
-        work.settle(rows, shaped, self._levels[level])
         done = self._done(work, rows, level)
         work.open -= int(done.sum())
         self._enqueue(work, rows[~done], level + 1)
@@ -115,3 +132,9 @@ class Engine:
             work.begin(rows, self._levels[level], block.slots)
             # rows under way come first: the sooner a work is done, the sooner its memory is free
             (self._queue.appendleft if level else self._queue.append)(block)
+
+
+def _sums(blocks: Sequence[Block]) -> list[npt.NDArray[np.float64]]:
+    """The sums of rows of several works: [rows · targets, *shape] for each explained input of the head."""
+    parts = [[total[block.rows].reshape(-1, *total.shape[2:]) for total in block.work.sums] for block in blocks]
+    return [np.concatenate(values) for values in zip(*parts, strict=True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from transforms.attribution import risks
@@ -18,6 +18,8 @@ from transforms.attribution.anatomy_parts import (
     invalid,
     parse_json,
 )
+from transforms.attribution.keras_affine import affine_layers
+from transforms.attribution.keras_config import is_functional, layers_of, name_of, objects, references
 
 MAX_CONFIG_BYTES = 64 << 20
 SAME_SHAPE_LAYERS = frozenset(
@@ -40,7 +42,7 @@ def read_keras(place: pathlib.Path) -> Parts:
 def _keras_parts(place: pathlib.Path) -> Parts:
     files = {name: parse_json(text, str(place), name) for name, text in _unzipped(place).items()}
     config, versions = files["config.json"], {"keras": str(files["metadata.json"]["keras_version"])}
-    layers = tuple(_keras_layers(config, ""))
+    layers = tuple(_keras_layers(config, "", affine_layers(config)))
     signature = SignatureInfo("serving_default", _keras_inputs(config), _keras_outputs(config))
     return Parts((signature,), layers, risks.keras_risks(config), versions)
 
@@ -62,32 +64,23 @@ def _unzipped(place: pathlib.Path) -> dict[str, bytes]:
     return texts
 
 
-def _keras_layers(model: Any, prefix: str) -> Iterator[LayerInfo]:
+def _keras_layers(model: Any, prefix: str, affine: Mapping[str, str]) -> Iterator[LayerInfo]:
     shapes = _keras_outputs_of_layers(model)
-    for layer in _layers(model):
-        name = prefix + _name(layer)
-        yield LayerInfo(name, str(layer["class_name"]), shapes.get(_name(layer)))
-        yield from _keras_layers(layer, f"{name}/")
-
-
-def _layers(model: Any) -> list[Any]:
-    inner = model["config"]
-    return inner.get("layers", []) if isinstance(inner, dict) else []
-
-
-def _name(layer: Any) -> str:
-    return str(layer["config"]["name"])
+    for layer in layers_of(model):
+        name = prefix + name_of(layer)
+        yield LayerInfo(name, str(layer["class_name"]), shapes.get(name_of(layer)), affine.get(name, ""))
+        yield from _keras_layers(layer, f"{name}/", affine)
 
 
 def _keras_outputs_of_layers(model: Any) -> dict[str, Shape | None]:
     """Each layer's output shape, as far as its consumers' or its own configuration tells."""
-    if _is_functional(model):
-        return _functional_outputs(_layers(model))
+    if is_functional(model):
+        return _functional_outputs(layers_of(model))
     shapes: dict[str, Shape | None] = {}
     before: Shape | None = None
-    following = [*map(_built, _layers(model)), None][1:]
-    for layer, after in zip(_layers(model), following, strict=True):
-        before = shapes[_name(layer)] = _own_output(layer, before) or after
+    following = [*map(_built, layers_of(model)), None][1:]
+    for layer, after in zip(layers_of(model), following, strict=True):
+        before = shapes[name_of(layer)] = _own_output(layer, before) or after
     return shapes
 
 
@@ -95,15 +88,11 @@ def _functional_outputs(layers: list[Any]) -> dict[str, Shape | None]:
     shapes: dict[str, Shape | None] = {}
     used: dict[str, Shape | None] = {}
     for layer in layers:
-        tensors = [tensor["config"] for tensor in _objects(layer["inbound_nodes"], "__keras_tensor__")]
-        shapes[_name(layer)] = _own_output(layer, _plain(tensors[0]["shape"]) if tensors else None)
+        tensors = [tensor["config"] for tensor in objects(layer["inbound_nodes"], "__keras_tensor__")]
+        shapes[name_of(layer)] = _own_output(layer, _plain(tensors[0]["shape"]) if tensors else None)
         first = [tensor for tensor in tensors if tensor["keras_history"][1:] == [0, 0]]
         used.update((str(tensor["keras_history"][0]), _plain(tensor["shape"])) for tensor in first)
     return shapes | used
-
-
-def _is_functional(model: Any) -> bool:
-    return "output_layers" in model["config"]
 
 
 def _own_output(layer: Any, fed: Shape | None) -> Shape | None:
@@ -126,45 +115,28 @@ def _plain(shape: Any) -> Shape | None:
     return tuple(shape)
 
 
-def _objects(value: Any, kind: str) -> Iterator[Any]:
-    """The objects of that class anywhere within a configuration."""
-    if isinstance(value, dict) and value.get("class_name") == kind:
-        yield value
-    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _objects(part, kind)
-
-
 def _keras_inputs(model: Any) -> tuple[TensorInfo, ...]:
-    if _is_functional(model):
+    if is_functional(model):
         return _ends(model, "input_layers")
-    first = _layers(model)[:1]
+    first = layers_of(model)[:1]
     if first and first[0]["class_name"] == "InputLayer":
-        return (_tensor(_name(first[0]), first[0], _own_output(first[0], None)),)
+        return (_tensor(name_of(first[0]), first[0], _own_output(first[0], None)),)
     shape = _built(model)
     return (TensorInfo("inputs", shape, "float32"),) if shape else ()
 
 
 def _keras_outputs(model: Any) -> tuple[TensorInfo, ...]:
-    if _is_functional(model):
+    if is_functional(model):
         return _ends(model, "output_layers")
-    shapes, last = _keras_outputs_of_layers(model), _layers(model)[-1:]
-    return tuple(_tensor(_name(layer), layer, shapes[_name(layer)]) for layer in last)
+    shapes, last = _keras_outputs_of_layers(model), layers_of(model)[-1:]
+    return tuple(_tensor(name_of(layer), layer, shapes[name_of(layer)]) for layer in last)
 
 
 def _ends(model: Any, which: str) -> tuple[TensorInfo, ...]:
     """A functional model's inputs or outputs, by their key in a dict or else the layer's name."""
-    layers, shapes = {_name(layer): layer for layer in _layers(model)}, _keras_outputs_of_layers(model)
-    ends = _references(model["config"][which], None)
-    return tuple(_tensor(key or layer, layers[layer], shapes[layer]) for key, layer in ends)
-
-
-def _references(value: Any, key: str | None) -> list[tuple[str | None, str]]:
-    """(dict key, layer name) of the `[layer, call, output]` triples in any nesting."""
-    if isinstance(value, dict):
-        return [pair for name, part in value.items() for pair in _references(part, name)]
-    if len(value) == 3 and isinstance(value[0], str):
-        return [(key, value[0])]
-    return [pair for part in value for pair in _references(part, key)]
+    layers, shapes = {name_of(layer): layer for layer in layers_of(model)}, _keras_outputs_of_layers(model)
+    ends = references(model["config"][which], None)
+    return tuple(_tensor(key or layer, layers[layer], shapes[layer]) for key, (layer, *_) in ends)
 
 
 def _tensor(name: str, layer: Any, shape: Shape | None) -> TensorInfo:

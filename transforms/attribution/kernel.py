@@ -75,7 +75,7 @@ class Kernel:
         self.model, self.stem, self._inlined = model, model.stem, model.inlined()
         self.heads: tuple[ModelInput, ...] = model.stem.heads if model.stem else model.inputs
         self.explained = tuple(spec for spec in self.heads if spec.explained)
-        self._targets, self._real = targets, model.real_dtype
+        self._real = model.real_dtype
         given = [_spec(model.batch, shape, spec) for shape, spec in zip(shapes, model.inputs, strict=True)]
         hoisted = model.stem.tensors if model.stem else {}
         paths = [
@@ -141,11 +141,8 @@ class Kernel:
                 explained.append(points[-1])
             else:
                 points.append(tf.repeat(value, count, axis=0))
-        # persistent: each target goes back on its own through the same forward pass
-        with tf.GradientTape(persistent=self._targets > 1) as tape:
-            tape.watch(explained)
-            outputs = self.model.head([self._of_fixed_batch(value) for value in points])
-            chosen = tf.unstack(tf.gather(outputs, tf.repeat(target, count, axis=0), axis=1, batch_dims=1), axis=1)
+        outputs = self._inlined.head([self._of_fixed_batch(value) for value in points])
+        chosen = tf.unstack(tf.gather(outputs, tf.repeat(target, count, axis=0), axis=1, batch_dims=1), axis=1)
         # weighted where they are still one number a point, and not once they have the size of the input
         seed = tf.reshape(tf.cast(weights, outputs.dtype), [-1])
         sums = []

@@ -48,7 +48,10 @@ class Stem:
         ]
 
     def pull_back(self, gradients: Sequence[Any]) -> list[Any]:
-        """Gradients by the explained head inputs, [n, *zshape] → by the model inputs, [n, *shape]: times Pᵀ."""
+        """Gradients by the explained head inputs, [n, *zshape] → by the model inputs, [n, *shape]: times Pᵀ.
+
+        Within a graph only.
+        """
         explained = [spec for spec in self.inputs if spec.explained]
         chosen = [index for index, spec in enumerate(explained) if spec.name in self.tensors]
         # an affine function has the same derivative everywhere, so also at 0; its values are dropped from the graph

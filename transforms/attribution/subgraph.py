@@ -30,7 +30,8 @@ def describe(graph: Any, before: Before, wanted: Iterable[Any], stand_ins: Mappi
     """The `GraphDef` of some ops and all that they need.
 
     Args:
-        stand_ins: by name of an op, the shape of a placeholder to put in its place; nothing before that is needed.
+        stand_ins: by name of an op, the shape of a placeholder to put in its place, or None for nothing; nothing
+            before that is needed.
     """
     described = tf.compat.v1.GraphDef(versions=graph.graph_def_versions)
     waiting, seen = list(wanted), set[str]()
@@ -39,11 +40,11 @@ def describe(graph: Any, before: Before, wanted: Iterable[Any], stand_ins: Mappi
         if op.name in seen:
             continue
         seen.add(op.name)
-        if op.name in stand_ins:
-            described.node.append(_placeholder(op, stand_ins[op.name]))
-        else:
+        if op.name not in stand_ins:
             described.node.append(_bare(op, before))
             waiting.extend(before[op.name])
+        elif stand_ins[op.name] is not None:
+            described.node.append(_placeholder(op, stand_ins[op.name]))
     if any(value.HasField("func") or value.list.func for node in described.node for value in node.attr.values()):
         described.library.CopyFrom(graph.as_graph_def().library)
     return described
@@ -69,23 +70,28 @@ def imported(described: Any, feeds: Sequence[Any], names: Sequence[str]) -> Any:
 
 
 def inlined(function: Any) -> Any:
-    """A frozen function as one whose ops are put into the graph that calls it, and no function of their own there.
+    """A frozen function whose ops go into the graph that calls it, and not into a function of their own there.
 
-    Takes and returns lists of tensors, in graphs alone. What it does is in reach of `tf.gradients`; a `GradientTape`
-    does not see imported ops: it would give zeros.
+    A gradient may need the shape of a value inside: that of padding, of a concatenation, of a mean. Of a function it
+    takes that from the outputs of a call; XLA then holds all that goes into the call, the points too, for constants,
+    and compiles anew for every new value.
+
+    Takes tensors of a graph and returns a list of them. `tf.gradients` sees the ops; a `GradientTape` does not see
+    imported ones, and would give zeros.
     """
-    graph, feeds, fetches = function.graph, list(function.inputs), list(function.outputs)
-    stand_ins = {tensor.op.name: tensor.shape for tensor in feeds}
-    described = describe(graph, what_comes_before(graph.get_operations()), [t.op for t in fetches], stand_ins)
-    used = {node.name for node in described.node}
+    graph, feeds, fetches = function.graph, function.inputs, function.outputs
+    # nothing for the inputs: XLA has no placeholders, not even unused ones
+    left_out = dict.fromkeys(tensor.op.name for tensor in feeds)
+    described = describe(graph, what_comes_before(graph.get_operations()), [one.op for one in fetches], left_out)
+    used = {name.removesuffix(":0") for node in described.node for name in node.input}
 
     def part(*tensors: Any) -> Any:
-        given = {feed.name: value for feed, value in zip(feeds, tensors, strict=True) if feed.op.name in used}
+        given = {feed.name: tensor for feed, tensor in zip(feeds, tensors, strict=True) if feed.op.name in used}
         names = [tensor.name for tensor in fetches]
-        results = tf.graph_util.import_graph_def(described, input_map=given, return_elements=names, name="inlined")
-        for result, tensor in zip(results, fetches, strict=True):
-            result.set_shape(tensor.shape)  # the graph may have lost shapes that its analysis could tell
-        return results
+        found = tf.graph_util.import_graph_def(described, input_map=given, return_elements=names, name="inlined")
+        for tensor, known in zip(found, fetches, strict=True):
+            tensor.set_shape(known.shape)
+        return found
 
     return part
 

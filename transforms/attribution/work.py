@@ -20,7 +20,7 @@ Mask = npt.NDArray[np.bool_]
 # A slot's row is fed, and its sum is brought back and added. Not measured finely: it decides between layouts that waste
 # little, and never costs more than this share of a row's points
 SLOT_COST = 0.1
-MAX_NODES = 32
+MAX_NODES = 64
 
 
 def nodes_in_slot(levels: Sequence[Level], batch_size: int, exact: bool = False) -> int:
@@ -62,7 +62,7 @@ class Work:
     Attributes:
         sums: Σ weight · ∂F/∂z of the level under way, float64 [rows, targets, *shape] by explained input of the head.
         attributions: at the last full level, float32 [rows, targets, *shape] by explained input of the model.
-        change: Σ |difference| to the level before, over Σ |attribution|, float64 [rows, targets].
+        change: Σ |difference| to the level before, over Σ |attribution|, float64 [rows, targets]; NaN on the first.
         rounding: relative error known beforehand; it adds to the change, float64 [rows, targets].
         steps: nodes of the last full level, int32 [rows].
         lost: rows whose gradient does not fit into memory, bool [rows].
@@ -107,16 +107,18 @@ class Work:
     def settle(self, rows: Rows, gradients: Sequence[Values], level: Level) -> None:
         """A level of some rows is full: (x − x′) times the integrated gradients, [rows, targets, *shape] each."""
         change, size = np.zeros((2, len(rows), self.chosen.target.shape[1]))
+        first = not level.carry  # there is no level before it to compare with
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             for index, gradient in enumerate(gradients):
                 x, start = self.inputs[index][rows], _at(self.baselines[index], rows)
                 difference = (x - start.astype(np.float64))[:, np.newaxis]
                 values = (difference * gradient).astype(np.float32)
-                change += _norm(values - self.attributions[index][rows])
-                size += _norm(values)
+                if not first:
+                    change += _norm(values - self.attributions[index][rows])
+                    size += _norm(values)
                 self.attributions[index][rows] = values
             # nothing changed and nothing there: no error either
-            self.change[rows] = np.where(change == 0, 0.0, change / size)
+            self.change[rows] = np.nan if first else np.where(change == 0, 0.0, change / size)
         self.steps[rows] = level.steps
 
 

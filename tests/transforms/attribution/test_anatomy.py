@@ -12,6 +12,8 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from transforms.attribution import anatomy
 from transforms.attribution.anatomy_parts import LayerInfo, TensorInfo
+from transforms.attribution.config import ModelConfig
+from transforms.attribution.model import load_model
 
 
 @pytest.mark.parametrize("make", [two_ends, sequential, nested])
@@ -31,12 +33,94 @@ def test_keras_file_as_keras_loads_it(make, tmp_path):
 
 
 def test_nested_models_and_dicts_of_ends(tmp_path):
-    assert LayerInfo("inner/same", "Dense", (None, 5)) in anatomy.dissect(saved(nested(), tmp_path / "n.keras")).layers
+    assert (
+        LayerInfo("inner/same", "Dense", (None, 5), "affine")
+        in anatomy.dissect(saved(nested(), tmp_path / "n.keras")).layers
+    )
     x = keras.Input((4,), name="x", dtype="float64")
     model = keras.Model({"x": x}, {"left": layers.Dense(2)(x), "right": layers.Dense(3)(x)})
     (signature,) = anatomy.dissect(saved(model, tmp_path / "d.keras")).signatures
     assert signature.inputs == (TensorInfo("x", (None, 4), "float64"),)
     assert [(t.name, t.shape) for t in signature.outputs] == [("left", (None, 2)), ("right", (None, 3))]
+
+
+def affine(model, tmp_path):
+    """By layer, what its model's anatomy says; without the layers of which it says nothing."""
+    found = anatomy.dissect(saved(model, tmp_path / "m.keras")).layers
+    return {layer.name: layer.affine for layer in found if layer.affine}
+
+
+def stack(*named):
+    return keras.Sequential([keras.Input((4, 4, 2), name="x"), *named])
+
+
+def test_the_affine_layers_of_a_sequence(tmp_path):
+    model = stack(
+        layers.Rescaling(0.5, name="scale"),
+        layers.Conv2D(3, 2, name="conv"),
+        layers.BatchNormalization(name="norm"),
+        layers.Dropout(0.5, name="drop"),
+        layers.Activation("linear", name="idle"),
+        layers.GlobalAveragePooling2D(name="mean"),
+        layers.Dense(3, activation="relu", name="bend"),
+        layers.Dense(2, name="late"),
+    )
+    names = ("scale", "conv", "norm", "drop", "idle", "mean")
+    assert affine(model, tmp_path) == dict.fromkeys(names, "affine") | {"bend": "affine, then relu"}
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        layers.ReLU(),
+        layers.Activation("tanh"),
+        layers.MaxPooling2D(),
+        layers.LayerNormalization(),
+        layers.Conv2DTranspose(2, 2),
+        layers.Dense(2, dtype="mixed_bfloat16"),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_nothing_is_affine_behind_a_layer_that_is_not(first, tmp_path):
+    assert affine(stack(first, layers.Flatten(), layers.Dense(2)), tmp_path) == {}
+
+
+def test_affine_in_one_input_and_no_more(tmp_path):
+    a, b = keras.Input((4,), name="a"), keras.Input((4,), name="b")
+    first, second = layers.Dense(3, name="first")(a), layers.Dense(3, name="second")(b)
+    own = layers.Add(name="own")([first, layers.Dense(3, name="third")(first)])
+    shared = layers.Dense(3, name="shared")
+    both = layers.Concatenate(name="both")([own, second, shared(a), shared(b)])
+    model = keras.Model([a, b], layers.Dense(2, name="end")(both))
+    assert affine(model, tmp_path) == dict.fromkeys(("first", "second", "third", "own"), "affine")
+
+
+def test_affine_through_nested_models(tmp_path):
+    # `inner` is affine as a whole; what keras.ops adds is no layer of that kind
+    assert affine(nested(), tmp_path) == {"inner": "affine", "inner/same": "affine", "same": "affine"}
+    y = keras.Input((5,), name="y")
+    head = keras.Model(y, layers.Dense(2, activation=keras.ops.tanh, name="bend")(layers.Dense(3, name="first")(y)))
+    x = keras.Input((4,), name="x")
+    model = keras.Model(x, layers.Dense(2, name="late")(head(layers.Dense(5, name="before")(x))))
+    found = affine(model, tmp_path)
+    assert found == {"before": "affine", f"{head.name}/first": "affine", f"{head.name}/bend": "affine, then tanh"}
+
+
+def test_a_class_of_ones_own_is_not_taken_for_kerass(tmp_path):
+    @keras.saving.register_keras_serializable("own")
+    class Dense(layers.Dense):
+        """Only its name is affine."""
+
+    assert affine(stack(Dense(3), layers.Dense(2)), tmp_path) == {}
+
+
+def test_the_stem_ends_at_an_affine_layer(tmp_path):
+    """What is read from the file, against what is found in the graph."""
+    model = stack(layers.Conv2D(2, 2, name="conv"), layers.Flatten(name="flat"), layers.Dense(3, "tanh", name="bend"))
+    found = affine(model, tmp_path)
+    loaded = load_model(ModelConfig(path=str(tmp_path / "m.keras")))
+    assert found == {"conv": "affine", "flat": "affine", "bend": "affine, then tanh"}
+    assert loaded.stem.heads[0].shape == (3,)
 
 
 def test_saved_model_with_two_signatures(tmp_path):
@@ -62,6 +146,7 @@ def test_exported_keras_model_shows_the_flat_graphs_ops(tmp_path):
     real = tf.saved_model.load(str(tmp_path / "m"))
     graph = convert_variables_to_constants_v2(real.signatures["serving_default"]).graph
     assert found.risks == ()
+    assert not any(layer.affine for layer in found.layers)
     assert {layer.kind for layer in found.layers} >= {"Conv2D", "MatMul", "ConcatV2"}
     for layer in found.layers:
         operation = graph.get_operation_by_name(layer.name)

@@ -211,7 +211,10 @@ def test_dtypes(model_of, dtype):
         assert model.stem is None  # points are float32; the model rounds them
         return
     assert model.stem.heads == (ModelInput("x", (2,), np.dtype(dtype), np.dtype(dtype), True),)
-    outputs, gradients = model.head(model.stem.project(draw(model))), model.stem.pull_back([tf.ones((3, 2), dtype)])
+    outputs, gradients = (
+        model.head(model.stem.project(draw(model))),
+        tf.function(model.stem.pull_back)([tf.ones((3, 2), dtype)]),
+    )
     assert gradients[0].dtype == dtype and outputs.dtype == dtype
     np.testing.assert_allclose(outputs, model.outputs(draw(model)), rtol=8 * np.finfo(dtype).eps)
 

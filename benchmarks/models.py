@@ -34,7 +34,8 @@ class Case:
         inputs, labels = self.inputs[:rows], self.labels[:rows]
         self.model.save(folder / "model.keras")
         flat = pa.FixedSizeListArray.from_arrays(pa.array(inputs.reshape(-1)), int(np.prod(inputs.shape[1:])))
-        pq.write_table(pa.table({"x": flat, "y": labels}), folder / "rows.parquet", row_group_size=1000)
+        table = pa.table({"x": flat, "y": labels})
+        pq.write_table(table, folder / "rows.parquet", row_group_size=1000, use_dictionary=False)
         return {
             "model": {"path": str(folder / "model.keras")},
             "input": {

@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 
 MAX_POINTS = 4096
 # A size is left for the double when it computed for so long, over at least so many calls after the first.
-WINDOW_S, WINDOW_CALLS, SLOW_WINDOW_S = 0.15, 3, 1.0
+WINDOW_S, WINDOW_CALLS, SLOW_WINDOW_S = 0.3, 3, 1.0
 # A size is better only by so much: a machine's own rate moves by more than that from one second to the next.
 GAIN = 1.03
 # Sizes tried beyond the best before it is kept.

@@ -60,7 +60,15 @@ def test_the_configuration_shows_every_key_and_its_default() -> None:
 def test_the_duckdb_query(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     query = block("sql", "row_id")
-    assert duckdb.sql(query).columns == ["row_id", "label", "target", "relative_delta", "status"]
+    assert duckdb.sql(query).columns == [
+        "row_id",
+        "label",
+        "target",
+        "relative_delta",
+        "error_estimate",
+        "steps",
+        "status",
+    ]
     everything = duckdb.sql(query.replace("WHERE status <> 'ok'", "")).fetchall()
     assert len(everything) == ROWS
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -24,19 +25,15 @@ from transforms.attribution.compute import Compute, Mask
 from transforms.attribution.config import AttributionConfig, ModelConfig, TopK
 from transforms.attribution.device import Turn, claim_device
 from transforms.attribution.engine import CALLS_IN_FLIGHT, Engine
-from transforms.attribution.explanation import Explanation, assess
+from transforms.attribution.explanation import LOST, Explanation, assess
 from transforms.attribution.kernel import Kernel, Shape
 from transforms.attribution.model import Model, ModelInput, load_model
 from transforms.attribution.precision import Course, Trial
 from transforms.attribution.rules import Level, levels
 from transforms.attribution.work import Chosen, Work, nodes_in_slot
-from transforms.errors import Fault, UsageError
+from transforms.errors import UsageError
 
 Values = npt.NDArray[Any]
-LOST = Fault(
-    "E_OUT_OF_MEMORY",
-    "one gradient of this row needs more memory than there is; give the worker more, or explain smaller inputs",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +65,8 @@ class Explainer:
         self._accelerated = self.device != "CPU"
         self._pool = ThreadPoolExecutor(CALLS_IN_FLIGHT, "kernel")
         self._lower = self._in_lower_precision()
+        # several shards may begin at once
+        self._creating = threading.Lock()
         self._computes: dict[tuple[bool, tuple[Shape, ...]], Compute] = {}
         self._shared_starts: dict[tuple[Shape, ...], Start] = {}
         if model.batch and config.batch_size not in ("auto", model.batch):
@@ -152,17 +151,21 @@ class Explainer:
     def _compute(self, shapes: Sequence[Shape], lower: bool = False) -> Compute:
         """What computes in float32, and in the lower precision the gradients."""
         key = (lower, tuple(shapes))
-        if key not in self._computes:
-            given = self.model.batch or self.config.batch_size
-            size = first_points(sum(int(np.prod(shape)) for shape in shapes)) if given == "auto" else given
-            model = self._lower if lower and self._lower else self.model
-            kernel = Kernel(model, tuple(shapes), self.config.targets, self._accelerated)
-            tensor_float_32 = lower and self.config.precision == "tf32"
-            turn = Turn(tensor_float_32) if self._accelerated else contextlib.nullcontext()
-            # XLA compiles every size anew: an accelerator gets full calls only
-            exact = given != "auto" or self._accelerated
-            self._computes[key] = Compute(kernel, Batching(size, given == "auto"), exact, turn)
+        with self._creating:
+            if key not in self._computes:
+                self._computes[key] = self._new_compute(key[1], lower)
         return self._computes[key]
+
+    def _new_compute(self, shapes: tuple[Shape, ...], lower: bool) -> Compute:
+        given = self.model.batch or self.config.batch_size
+        size = first_points(sum(int(np.prod(shape)) for shape in shapes)) if given == "auto" else given
+        model = self._lower if lower and self._lower else self.model
+        kernel = Kernel(model, shapes, self.config.targets, self._accelerated)
+        tensor_float_32 = lower and self.config.precision == "tf32"
+        turn = Turn(tensor_float_32) if self._accelerated else contextlib.nullcontext()
+        # XLA compiles every size anew: an accelerator gets full calls only
+        exact = given != "auto" or self._accelerated
+        return Compute(kernel, Batching(size, given == "auto"), exact, turn)
 
     def _nodes(self, levels: Sequence[Level]) -> int:
         if self.model.batch:

@@ -17,6 +17,10 @@ Doubles = npt.NDArray[np.float64]
 # F(x) − F(x′) smaller than this share of either is the rounding of a float32 network rather than a difference:
 # outputs carry about 1e-7 a layer, so fewer than two of its digits would mean anything
 FLAT_SHARE = 1e-5
+LOST = Fault(
+    "E_OUT_OF_MEMORY",
+    "one gradient of this row needs more memory than there is; give the worker more, or explain smaller inputs",
+)
 
 
 @dataclasses.dataclass(frozen=True)

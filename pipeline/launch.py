@@ -12,7 +12,7 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow.parquet as pq
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import create_runner
 from apache_beam.utils import shared
@@ -37,9 +37,6 @@ _RAISED_ON_WORKER = re.compile(
     r"transforms\.errors\.(\w+): (E_[A-Z0-9_]+)(?: \[while running '[^']*'\])?: (.+?)(?: \[while running '[^']*'\])?$",
     re.MULTILINE,
 )
-
-# Threads of the local runner, which share the model and its two calls under way.
-SHARDS_AT_ONCE = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,10 +207,6 @@ def _options(arguments: Sequence[str]) -> PipelineOptions:
 
 def _run_pipeline(plan: RunPlan, todo: Sequence[Shard], handle: shared.Shared, options: PipelineOptions) -> None:
     runner = None if options.view_as(StandardOptions).runner else FnApiRunner()
-    local = options.view_as(DirectOptions)
-    if runner and local.direct_num_workers == 1 and local.direct_running_mode == "in_memory":
-        # while one shard's last rows are computed and its part is closed, the next one is under way
-        local.direct_num_workers, local.direct_running_mode = SHARDS_AT_ONCE, "multi_threading"
     try:
         with beam.Pipeline(runner=runner, options=options) as pipeline:
             build(pipeline, todo, plan, handle)

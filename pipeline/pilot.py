@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 import statistics
 import tempfile
@@ -18,7 +17,7 @@ from pipeline.prepare import Prepared
 from transforms.attribute import AttributionJob, attribute_shard
 from transforms.attribution.explainer import Explainer
 from transforms.shard import Shard
-from transforms.storage.manifest import PILOT, to_json
+from transforms.storage.manifest import PILOT, read_json, to_json
 from transforms.storage.place import Place, open_place
 
 TOLERANCES = (0.05, 0.02, 0.01, 0.005)
@@ -140,7 +139,7 @@ def store(estimate: Estimate, place: Place, fingerprint: str) -> None:
 def read_estimate(place: Place, fingerprint: str) -> dict[str, Any] | None:
     """The totals that `store` kept for this run, of the most rows; None when there was no pilot."""
     found = [name for name in place.names() if name.startswith(f"{PILOT}/{fingerprint}-")]
-    records = [json.loads(place.read(name)) for name in found]
+    records = [read_json(place, name) for name in found]
     largest = max(records, key=lambda record: int(record["rows"]), default={"totals": None})
     totals: dict[str, Any] | None = largest["totals"]
     return totals

@@ -175,3 +175,14 @@ def gated(x, ids):
 def jump(x):
     """1 from x₀ = 0.5 on, which no gradient tells of, and x₁/10."""
     return tf.where(x[:, 0] > 0.5, 1.0, 0.0) + 0.1 * x[:, 1]
+
+
+def with_a_bad_row(engine, position, bad):
+    """Five rows of the zoo explained, and again with one of them bad; and which are the others, bool [5]."""
+    clean = np.abs(np.random.default_rng(2).normal(size=(5, 3))).astype(np.float32)
+    dirty = clean.copy()
+    dirty[position] = bad
+    expected, found = engine.explain(clean), engine.explain(dirty)
+    others = np.arange(5) != position
+    assert (found.status == "nonfinite").tolist() == (~others).tolist()
+    return expected, found, others

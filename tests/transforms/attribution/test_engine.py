@@ -171,12 +171,7 @@ BAD = [[0, 0, -2], [0, 0, -1], [np.inf, 0, 0], [np.nan, 0, 0], [0, 0, np.nan]]
 @pytest.mark.parametrize(("position", "bad"), itertools.product([0, 2, 4], BAD), ids=str)
 def test_a_row_that_is_not_finite_leaves_at_once_and_alone(model_of, fresh, position, bad):
     engine = fresh(model_of(models.status_zoo, x=([None, 3], "float32")), batch_size=8)
-    clean = np.abs(np.random.default_rng(2).normal(size=(5, 3))).astype(np.float32)
-    dirty = clean.copy()
-    dirty[position] = bad
-    expected, found = engine.explain(clean), engine.explain(dirty)
-    others = np.arange(5) != position
-    assert (found.status == "nonfinite").tolist() == (~others).tolist()
+    expected, found, others = models.with_a_bad_row(engine, position, bad)
     assert found.steps[position] == 4 and len(set(expected.steps)) > 1
     for name in ("output", "baseline_output", "delta", "relative_delta", "error_estimate", "steps", "status"):
         assert np.array_equal(getattr(found, name)[others], getattr(expected, name)[others]), name

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from models import inference_layers, mlp, save_function, saved_keras, status_zoo
+from models import inference_layers, mlp, save_function, saved_keras, status_zoo, with_a_bad_row
 
 from transforms.attribution import anatomy, loading, model
 from transforms.attribution.batch import Batch
@@ -122,12 +122,7 @@ def test_steps_is_the_number_of_gradients(model_of, explainer):
 @pytest.mark.parametrize("bad", [[0, 0, -2], [0, 0, -1], [np.inf, 0, 0], [np.nan, 0, 0], [0, 0, np.nan]])
 def test_a_bad_row_flags_itself_and_leaves_its_neighbours_alone(model_of, explainer, position, bad):
     engine = zoo(explainer, model_of)
-    clean = np.abs(np.random.default_rng(2).normal(size=(5, 3))).astype(np.float32)
-    dirty = clean.copy()
-    dirty[position] = bad
-    expected, found = engine.explain(clean), engine.explain(dirty)
-    others = np.arange(5) != position
-    assert (found.status == "nonfinite").tolist() == (~others).tolist()
+    expected, found, others = with_a_bad_row(engine, position, bad)
     assert "nonfinite" not in expected.status
     for name in ("output", "baseline_output", "delta", "relative_delta", "status"):
         assert np.array_equal(getattr(found, name)[others], getattr(expected, name)[others]), name

@@ -95,7 +95,7 @@ def wide_mlp() -> Case:
     hidden = keras.layers.Dense(256, "relu")(keras.layers.Dense(512, "relu")(entry))
     model = keras.Model(entry, keras.layers.Dense(10)(hidden))
     generator = np.random.default_rng(0)
-    return Case(model, generator.random((40_000, 1000), np.float32), generator.integers(0, 10, 40_000))
+    return Case(model, generator.random((80_000, 1000), np.float32), generator.integers(0, 10, 80_000))
 
 
 def resnet50() -> Case:

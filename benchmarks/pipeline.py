@@ -2,11 +2,11 @@
 
     python -m benchmarks.pipeline [--rounds 5] [--out benchmarks/results/pipeline.json]     (from the repository's root)
 
-Raw: the gradient of the same Keras model, called in a `tf.function` on one fixed batch over and over, at the best of
-several batch sizes; nothing is read, accumulated or written. End to end: the Beam job, Parquet in, Parquet out, 50
-Gauss-Legendre steps a row: checking, planning, reading, decoding, F(x), gradients, writing, reading every part again,
-the manifest. After warm-up: the model is loaded (`start_s`), and by one run that is not counted its programs are traced
-and the batch size is found. Both in one process, in turn; a round's ratio is that of neighbours in time.
+Raw: the gradient of the same Keras model over and over, at its best batch size (`benchmarks.raw`). End to end: the Beam
+job, Parquet in, Parquet out, 50 Gauss-Legendre steps a row: checking, planning, reading, decoding, F(x), gradients,
+writing, reading every part again, the manifest. After warm-up: the model is loaded (`start_s`), and by one run that is
+not counted its programs are traced and the batch size is found. Each in its own process, in turn, the other one idle; a
+round's ratio is that of neighbours in time.
 """
 
 from __future__ import annotations
@@ -17,73 +17,49 @@ import pathlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from benchmarks import report
 from benchmarks.job import Job
 from benchmarks.models import CASES
+from benchmarks.raw import Raw
+from transforms.attribution.device import claim_device
 
-STEPS, RAW_SECONDS, SIZES = 50, 3.0, tuple(2**power for power in range(12))
+STEPS, SIZES = 50, tuple(2**power for power in range(12))
 # rows that take some 10 to 40 seconds; raw batches that are tried
-ROWS = {"digits": 4000, "wide_mlp": 40_000, "resnet50": 6}
+ROWS = {"digits": 4000, "wide_mlp": 80_000, "resnet50": 6}
 BATCHES = {"digits": SIZES[5:], "wide_mlp": SIZES[5:], "resnet50": SIZES[:6]}
-
-
-def raw_rate(gradient: Any, batch: Any, target: Any) -> float:
-    """Gradients a second on one fixed batch."""
-    gradient(batch, target)
-    calls, started = 0, time.perf_counter()
-    while time.perf_counter() - started < RAW_SECONDS:
-        gradient(batch, target)
-        calls += 1
-    return calls * len(batch) / (time.perf_counter() - started)
-
-
-def best_raw(model: keras.Model, inputs: np.ndarray, sizes: tuple[int, ...]) -> tuple[int, Callable[[], float]]:
-    """The batch size with the highest raw rate, and its measurement as a call."""
-
-    @tf.function(autograph=False, reduce_retracing=True)
-    def gradient(points: Any, chosen: Any) -> Any:
-        with tf.GradientTape() as tape:
-            tape.watch(points)
-            output = tf.gather(model(points, training=False), chosen, axis=1, batch_dims=1)
-        return tape.gradient(output, points)
-
-    rates: dict[int, tuple[float, Callable[[], float]]] = {}
-    for size in sizes:
-        batch, target = tf.constant(np.resize(inputs, (size, *inputs.shape[1:]))), tf.zeros(size, tf.int32)
-        measure = lambda b=batch, t=target: raw_rate(gradient, b, t)  # noqa: E731
-        rates[size] = (measure(), measure)
-    best = max(rates, key=lambda size: rates[size][0])
-    return best, rates[best][1]
 
 
 def compare(name: str, rounds: int, folder: pathlib.Path) -> dict[str, Any]:
     """Raw and end to end, in turn."""
+    claim_device()  # before the model is trained: as a worker does before it computes anything
     case, rows = CASES[name](), ROWS[name]
     values = case.save(folder, rows)
     values["attribution"]["steps"] = STEPS
-    size, raw = best_raw(case.model, case.inputs[:rows], BATCHES[name])
+    np.save(folder / "rows.npy", case.inputs[: BATCHES[name][-1]])
+    with Raw(folder / "model.keras", folder / "rows.npy", BATCHES[name]) as raw:
+        return {"rows": rows, "raw_batch": raw.size, **in_turn(raw, values, rows, rounds, folder)}
+
+
+def in_turn(raw: Raw, values: dict[str, Any], rows: int, rounds: int, folder: pathlib.Path) -> dict[str, Any]:
+    """The rounds, after one run that is not counted."""
     started = time.perf_counter()
     job = Job(values, folder)
     start = time.perf_counter() - started
     job.seconds()
     pairs = []
     for _ in range(rounds):
-        before, seconds, after = raw(), job.seconds(), raw()
+        before, seconds, after = raw.rate(), job.seconds(), raw.rate()
         rate, reached = (before + after) / 2, rows * STEPS / seconds
         pairs.append({"raw": rate, "job": reached, "ratio": reached / rate})
     found = {key: report.spread([pair[key] for pair in pairs]) for key in ("raw", "job", "ratio")}
     rows_s = statistics.median(pair["job"] for pair in pairs) / STEPS
-    about = {"rows": rows, "raw_batch": size, "job_batch": job.manifest["batch_sizes"], "start_s": start}
-    about["hoisted"] = job.manifest["hoisted"]
+    about = {"job_batch": job.manifest["batch_sizes"], "start_s": start, "hoisted": job.manifest["hoisted"]}
     return {**about, "traces": job.explainer.traces(), "rows_s": rows_s, **found}
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import resource
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 from apache_beam.pvalue import PCollection
+from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils import shared
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.attribution import targets
 from transforms.attribution.batch import Batch
@@ -35,6 +43,9 @@ CHUNK_BYTES = 16 * 2**20
 MAX_CHUNK_ROWS = 1024
 # Batches decoded before they are needed, and explained ones that wait to be written.
 DEPTH = 2
+# Shards of one bundle under way: while one's last calls are computed and its part is closed, the next one begins.
+SHARDS_AT_ONCE = 2
+ALONE = contextlib.nullcontext()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +109,17 @@ class ShardResult:
     out_of_memory: int
 
 
-def attribute_shard(shard: Shard, job: AttributionJob, explainer: Explainer, place: Place) -> ShardResult:
+def attribute_shard(
+    shard: Shard,
+    job: AttributionJob,
+    explainer: Explainer,
+    place: Place,
+    feeding: AbstractContextManager[Any] = ALONE,
+) -> ShardResult:
     """Explain one shard and publish its part, and before it the quarantine file if any row was refused.
+
+    Args:
+        feeding: held while the explainer is fed, which is until the last rows are about to be computed.
 
     Raises:
         AttribeamError: the input is damaged (E_PARQUET_INVALID, E_TFRECORD_*), the file written is not the one
@@ -115,7 +135,7 @@ def attribute_shard(shard: Shard, job: AttributionJob, explainer: Explainer, pla
                 writer.write(record_batch(examples, explanation, schema, shard.name, job.output))
 
             with behind(write, DEPTH) as later:
-                for explained in _explained(shard, job, explainer, refusals):
+                for explained in _explained(shard, job, explainer, refusals, feeding):
                     later(*explained)
         if refusals:
             refusals.sort(key=lambda refusal: refusal.source_row)
@@ -167,7 +187,11 @@ def read_examples(shard: Shard, job: AttributionJob, batch_rows: int) -> Iterato
 
 
 def _explained(
-    shard: Shard, job: AttributionJob, explainer: Explainer, refusals: list[Refusal]
+    shard: Shard,
+    job: AttributionJob,
+    explainer: Explainer,
+    refusals: list[Refusal],
+    feeding: AbstractContextManager[Any],
 ) -> Iterator[tuple[Examples, Explanation]]:
     """Every batch that can be explained, with its explanation; those rows that cannot are added to `refusals`."""
     under_way: deque[Examples] = deque()
@@ -183,7 +207,11 @@ def _explained(
                 under_way.append(examples)
                 yield Batch(examples.inputs, examples.labels, examples.baselines)
 
-    for explanation in explainer.stream(ahead(batches(), DEPTH)):
+    def fed() -> Iterator[Batch]:
+        with feeding:
+            yield from ahead(batches(), DEPTH)
+
+    for explanation in explainer.stream(fed()):
         examples = under_way.popleft()
         refusals.extend(examples.refuse(explanation.faults, shard.name)[1])
         yield examples, explanation
@@ -206,6 +234,8 @@ class AttributeShards(beam.PTransform):  # type: ignore[misc]
 
 
 class _AttributeShard(beam.DoFn):  # type: ignore[misc]
+    """One shard after the other, each begun as soon as nothing more of the one before it is to be fed."""
+
     def __init__(self, job: AttributionJob, handle: shared.Shared) -> None:
         self._job, self._handle = job, handle
 
@@ -213,6 +243,27 @@ class _AttributeShard(beam.DoFn):  # type: ignore[misc]
         job = self._job
         self._explainer = self._handle.acquire(lambda: Explainer.load(job.model, job.attribution))
         self._place = open_place(job.root)
+        self._pool, self._feeding = ThreadPoolExecutor(SHARDS_AT_ONCE, "shard"), threading.Lock()
+
+    def start_bundle(self) -> None:
+        self._running = deque[Future[ShardResult]]()
 
     def process(self, shard: Shard) -> Iterator[ShardResult]:
-        yield attribute_shard(shard, self._job, self._explainer, self._place)
+        if len(self._running) == SHARDS_AT_ONCE:
+            yield self._next()
+        worker = self._job, self._explainer, self._place, self._feeding
+        self._running.append(self._pool.submit(attribute_shard, shard, *worker))
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        while self._running:
+            yield WindowedValue(self._next(), MIN_TIMESTAMP, [GlobalWindow()])
+
+    def teardown(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def _next(self) -> ShardResult:
+        try:
+            return self._running.popleft().result()
+        except BaseException:
+            wait(self._running)  # what is under way is published before the bundle fails: nothing is computed twice
+            raise

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import datasets
@@ -16,9 +18,11 @@ from apache_beam.utils import shared
 from pipeline import plan
 from pipeline.config import JobConfig
 from pipeline.prepare import Prepared, prepare
+from transforms import attribute
 from transforms.attribute import AttributeShards, attribute_shard
 from transforms.attribution.explainer import Explainer
 from transforms.errors import AttribeamError
+from transforms.shard import Shard
 from transforms.storage.place import open_place
 
 
@@ -93,3 +97,43 @@ def test_a_workers_error_keeps_its_code_and_kind(job_of: Any, tmp_path: pathlib.
     assert (type(caught.value), caught.value.code) == (AttribeamError, "E_PARQUET_INVALID")
     assert f"{path.name} rows 30 to 39 cannot be read" in str(caught.value)
     assert "AttributeShards" not in str(caught.value)
+
+
+@pytest.fixture
+def bundle(prepared: tuple[Prepared, Explainer]) -> Iterator[Any]:
+    """bundle(shards) → what a worker gives for a bundle of them."""
+    made, explainer = prepared
+    worker = attribute._AttributeShard(made.job, shared.Shared())
+    worker._handle = type("Handle", (), {"acquire": staticmethod(lambda load: explainer)})
+    worker.setup()
+
+    def results(shards: list[Shard]) -> list[Any]:
+        worker.start_bundle()
+        found = [result for shard in shards for result in worker.process(shard)]
+        return found + [last.value for last in worker.finish_bundle()]
+
+    yield results
+    worker.teardown()
+
+
+def test_a_shard_begins_before_the_one_before_it_is_done(
+    bundle: Any, prepared: tuple[Prepared, Explainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2)
+
+    def meet(shard: Shard, *worker: Any) -> Any:
+        both.wait(timeout=60)
+        return attribute_shard(shard, *worker)
+
+    monkeypatch.setattr(attribute, "attribute_shard", meet)
+    shards = prepared[0].shards[:2]
+    assert [result.number for result in bundle(shards)] == [shard.number for shard in shards]
+
+
+def test_what_is_under_way_is_published_when_a_shard_fails(bundle: Any, prepared: tuple[Prepared, Explainer]) -> None:
+    made = prepared[0]
+    broken, whole = made.shards[:2]
+    rows = dataclasses.replace(broken.rows, stop=10_000)
+    with pytest.raises(AttribeamError, match="E_PARQUET_INVALID"):
+        bundle([dataclasses.replace(broken, rows=rows), whole])
+    assert open_place(made.job.root).names() == [made.job.part_of(whole)]

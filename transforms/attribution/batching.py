@@ -17,12 +17,13 @@ import tensorflow as tf
 
 _LOG = logging.getLogger(__name__)
 
-MAX_POINTS = 4096
+MAX_POINTS = 8192
 # A size is left for the double when it computed for so long, over at least so many calls after the first.
 WINDOW_S, WINDOW_CALLS, SLOW_WINDOW_S = 0.3, 3, 1.0
 # A size is better only by so much: a machine's own rate moves by more than that from one second to the next.
 GAIN = 1.03
-# Sizes tried beyond the best before it is kept.
+# Sizes tried beyond the best; then each of these and the best is measured once more, and its better figure counts: what
+# else a machine does makes a size slower, never faster.
 PATIENCE = 2
 # Of the memory that is free, what doubling once more may take: other workers double on the same machine.
 MEMORY_SHARE = 0.25
@@ -50,7 +51,7 @@ class Batching:
 
     def __init__(self, points: int, tuned: bool) -> None:
         self.points, self._out_of_memory = points, 0
-        self._tuned, self._best, self._worse = tuned, (0.0, points), 0
+        self._tuned, self._rates, self._again = tuned, dict[int, float](), list[int]()
         self._lock, self._active = threading.Lock(), 0
         self._since = self._idle_from = time.perf_counter()
         self._restart()
@@ -108,16 +109,19 @@ class Batching:
             self._decide(self._done / seconds)
 
     def _decide(self, rate: float) -> None:
-        better = rate > GAIN * self._best[0]
-        self._worse = 0 if better else self._worse + 1
-        if better:
-            self._best = (rate, self.points)
-        may_grow = self.points * 2 <= MAX_POINTS and self._double_fits()
-        if self._worse < PATIENCE and may_grow:
+        new = self.points not in self._rates
+        self._rates[self.points] = max(rate, self._rates.get(self.points, 0.0))
+        as_good = max(self._rates.values()) / GAIN
+        best = min(size for size, reached in self._rates.items() if reached > as_good)
+        if new and self.points < best * 2**PATIENCE and self.points * 2 <= MAX_POINTS and self._double_fits():
             self.points *= 2
         else:
-            self.points, self._tuned = self._best[1], False
-            _LOG.info("%d points a call: %.0f gradients/s", self.points, self._best[0])
+            if new:
+                self._again = [size for size in self._rates if size * 2**PATIENCE >= self.points]
+            self._tuned = bool(self._again)
+            self.points = self._again.pop(0) if self._again else best
+        if not self._tuned:
+            _LOG.info("%d points a call: %.0f gradients/s", best, self._rates[best])
         self._restart()
 
     def _double_fits(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import os
@@ -14,6 +15,9 @@ import tensorflow as tf
 
 from transforms.errors import AttribeamError
 
+# While one call brings its sums back, or is in an operation that cannot use every core, another one computes; and while
+# both do, whoever reads the stream decodes the next rows and writes the last.
+CALLS_IN_FLIGHT = 2
 _ONE_CALL = threading.Lock()
 
 
@@ -29,6 +33,7 @@ def claim_device() -> str:
     """
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
+        _share_cores()
         return "CPU"
     for gpu, identity in zip(gpus, _identities(len(gpus)), strict=True):
         if _lock(pathlib.Path(tempfile.gettempdir(), f"attribeam-gpu-{identity}.lock")):
@@ -63,6 +68,17 @@ class Turn:
 def allow_tensor_float_32(allowed: bool) -> None:
     """Whether matrix products of float32 may be rounded to TF32's 10 bits, for all that is computed from now on."""
     tf.config.experimental.enable_tensor_float_32_execution(allowed)
+
+
+def _share_cores() -> None:
+    """Each call in flight gets its share of the cores: operations that split over all of them wait for each other.
+
+    Whoever has set TensorFlow's threads, or has computed already, keeps them as they are.
+    """
+    if tf.config.threading.get_intra_op_parallelism_threads() or "TF_NUM_INTRAOP_THREADS" in os.environ:
+        return
+    with contextlib.suppress(RuntimeError):  # TensorFlow has computed already
+        tf.config.threading.set_intra_op_parallelism_threads(max(1, len(os.sched_getaffinity(0)) // CALLS_IN_FLIGHT))
 
 
 def _identities(count: int) -> list[str]:

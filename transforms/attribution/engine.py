@@ -11,13 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from transforms.attribution.compute import Compute
+from transforms.attribution.device import CALLS_IN_FLIGHT
 from transforms.attribution.explanation import assess
 from transforms.attribution.rules import Level
 from transforms.attribution.work import Block, Call, Mask, Rows, Work, next_call, tile
 
-# While one call is in an operation that cannot use every core, or brings its sums back, another one computes; and
-# while both do, whoever reads the stream decodes the next rows and writes the last.
-CALLS_IN_FLIGHT = 2
 # With a stem, rows whose level is full wait for so many others, as long as there is enough else to compute: one way
 # back through the stem for all costs less than many small ones.
 SETTLED_ROWS = 256

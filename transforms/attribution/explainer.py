@@ -23,8 +23,8 @@ from transforms.attribution.batching import MAX_POINTS, Batching, first_points
 from transforms.attribution.bfloat16 import in_bfloat16
 from transforms.attribution.compute import Compute, Mask
 from transforms.attribution.config import AttributionConfig, ModelConfig, TopK
-from transforms.attribution.device import Turn, claim_device
-from transforms.attribution.engine import CALLS_IN_FLIGHT, Engine
+from transforms.attribution.device import CALLS_IN_FLIGHT, Turn, claim_device
+from transforms.attribution.engine import Engine
 from transforms.attribution.explanation import LOST, Explanation, assess
 from transforms.attribution.kernel import Kernel, Shape
 from transforms.attribution.model import Model, ModelInput, load_model

@@ -142,12 +142,12 @@ class Kernel:
             else:
                 points.append(tf.repeat(value, count, axis=0))
         outputs = self._inlined.head([self._of_fixed_batch(value) for value in points])
-        chosen = tf.unstack(tf.gather(outputs, tf.repeat(target, count, axis=0), axis=1, batch_dims=1), axis=1)
         # weighted where they are still one number a point, and not once they have the size of the input
-        seed = tf.reshape(tf.cast(weights, outputs.dtype), [-1])
+        weighted = tf.reshape(tf.cast(weights, outputs.dtype), [-1, 1])
         sums = []
-        for output in chosen:
-            gradients = tf.gradients(output, explained, seed, unconnected_gradients="zero")
+        for entry in tf.unstack(tf.repeat(target, count, axis=0), axis=1):
+            seed = tf.one_hot(entry, outputs.shape[1], dtype=outputs.dtype) * weighted
+            gradients = tf.gradients(outputs, explained, seed, unconnected_gradients="zero")
             sums.append([_sum_by_slot(*pair, nodes) for pair in zip(gradients, explained, strict=True)])
         return [tf.stack(of_input, axis=1) for of_input in zip(*sums, strict=True)]
 

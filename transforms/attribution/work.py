@@ -96,9 +96,10 @@ class Work:
     def add(self, rows: Rows, sums: Sequence[Values], lost: Mask) -> Rows:
         """Add what slots gave, [slots, targets, *shape]; `rows` ascend, once a slot. The rows whose level is full."""
         unique, first, count = np.unique(rows, return_index=True, return_counts=True)
+        several = len(unique) < len(rows)
         with np.errstate(over="ignore", invalid="ignore"):
             for total, value in zip(self.sums, sums, strict=True):
-                total[unique] += np.add.reduceat(value, first, axis=0, dtype=np.float64)
+                total[unique] += np.add.reduceat(value, first, axis=0, dtype=np.float64) if several else value
         self.lost[rows] |= lost
         self._missing[unique] -= count
         full: Rows = unique[self._missing[unique] == 0]

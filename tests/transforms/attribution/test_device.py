@@ -79,6 +79,38 @@ def test_without_a_gpu_it_is_the_cpu(machine, tmp_path):
     assert done == {"visible": [], "growth": [], "tf32": []} and not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("cores", "share"), [(1, 1), (2, 1), (16, 8)])
+def test_each_call_in_flight_gets_its_share_of_the_cores(machine, monkeypatch, cores, share):
+    machine(0)
+    monkeypatch.setattr(device.os, "sched_getaffinity", lambda process: set(range(cores)))
+    assert threads_after_claim(monkeypatch, 0) == [share]
+
+
+def test_threads_that_somebody_chose_stay_as_they_are(machine, monkeypatch):
+    machine(0)
+    assert threads_after_claim(monkeypatch, 5) == []
+    device.claim_device.cache_clear()
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "5")
+    assert threads_after_claim(monkeypatch, 0) == []
+
+
+def threads_after_claim(monkeypatch, before):
+    """What TensorFlow's threads were set to."""
+    chosen, threads = [], device.tf.config.threading
+    monkeypatch.setattr(threads, "get_intra_op_parallelism_threads", lambda: before)
+    monkeypatch.setattr(threads, "set_intra_op_parallelism_threads", chosen.append)
+    device.claim_device()
+    return chosen
+
+
+def test_a_process_that_has_computed_keeps_its_threads(machine):
+    machine(0)
+    device.tf.zeros(1) + 1
+    before = device.tf.config.threading.get_intra_op_parallelism_threads()
+    assert device.claim_device() == "CPU"
+    assert device.tf.config.threading.get_intra_op_parallelism_threads() == before
+
+
 def test_the_first_free_one_is_claimed_once(machine, tmp_path):
     done = machine(2)
     assert device.claim_device() == device.claim_device() == "GPU:name of gpu-0"

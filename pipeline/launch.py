@@ -24,8 +24,8 @@ from pipeline.pilot import read_estimate
 from pipeline.prepare import Prepared, prepare
 from pipeline.progress import ProgressReport
 from transforms import errors
-from transforms.attribute import AttributionJob
 from transforms.attribution.explainer import Explainer
+from transforms.attribution_job import AttributionJob
 from transforms.finalize import RunPlan, inspect_part, versions
 from transforms.records import part
 from transforms.shard import Shard

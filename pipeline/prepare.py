@@ -13,11 +13,12 @@ import pyarrow as pa
 from pipeline import plan as planning
 from pipeline.config import JobConfig
 from pipeline.plan import InputFile, Known
-from transforms.attribute import AttributionJob, read_examples
+from transforms.attribute import read_examples
 from transforms.attribution import baselines
 from transforms.attribution.batch import Batch
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.model import ModelInput
+from transforms.attribution_job import AttributionJob
 from transforms.errors import UsageError
 from transforms.records import part
 from transforms.records.examples import Layout, carried_type

@@ -16,7 +16,6 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
-import pyarrow as pa
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils import shared
@@ -25,18 +24,17 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.attribution import targets
 from transforms.attribution.batch import Batch
-from transforms.attribution.config import AttributionConfig, ModelConfig, TopK
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.explanation import Explanation
+from transforms.attribution_job import AttributionJob
 from transforms.overlap import ahead, behind
 from transforms.records import part
-from transforms.records.config import OutputConfig
-from transforms.records.examples import Examples, Layout, Refusal, extract
+from transforms.records.examples import Examples, Refusal, extract
 from transforms.records.source import Selection, read_rows
 from transforms.rows import record_batch
 from transforms.shard import Shard
 from transforms.storage.listing import open_file
-from transforms.storage.manifest import part_name, quarantine_name
+from transforms.storage.manifest import quarantine_name
 from transforms.storage.place import Place, open_place
 
 CHUNK_BYTES = 16 * 2**20
@@ -46,47 +44,6 @@ DEPTH = 2
 # Shards of one bundle under way: while one's last calls are computed and its part is closed, the next one begins.
 SHARDS_AT_ONCE = 2
 ALONE = contextlib.nullcontext()
-
-
-@dataclasses.dataclass(frozen=True)
-class AttributionJob:
-    """All that a worker needs to know: plain values, so that it travels to any of them.
-
-    Attributes:
-        root: the run's directory.
-        fingerprint: of everything that decides the values.
-    """
-
-    root: str
-    fingerprint: str
-    model: ModelConfig
-    attribution: AttributionConfig
-    layout: Layout
-    output: OutputConfig
-    max_record_bytes: int
-
-    def part_of(self, shard: Shard) -> str:
-        """The name of a shard's part."""
-        return part_name(self.fingerprint, shard.number)
-
-    def about(self, shard: Shard, explainer: Explainer) -> part.Provenance:
-        """What the files of a shard say of themselves; the batch size is that of the moment."""
-        batch = explainer.batch_size([feature.shape for feature in self.layout.inputs])
-        return self.provenance(shard, batch, explainer.device)
-
-    def provenance(self, shard: Shard, batch_size: int, device: str) -> part.Provenance:
-        """What they say, given how they were computed."""
-        targets = self.attribution.targets
-        return part.Provenance(
-            self.fingerprint, shard.number, shard.input_digest, shard.size, targets, batch_size, device
-        )
-
-    def schema(self, explainer: Explainer, about: part.Provenance) -> pa.Schema:
-        """Of the parts."""
-        explained = {spec.name for spec in explainer.model.explained}
-        shapes = {feature.name: feature.shape for feature in self.layout.inputs if feature.name in explained}
-        ranked = isinstance(self.attribution.target, TopK)
-        return part.part_schema(shapes, self.output, self.layout.carried, ranked, about)
 
 
 @dataclasses.dataclass(frozen=True)

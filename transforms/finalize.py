@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.pvalue import PCollection
 
-from transforms.attribute import AttributionJob, ShardResult, check_part
+from transforms.attribute import ShardResult, check_part
+from transforms.attribution_job import AttributionJob
 from transforms.errors import AttribeamError, QuarantineError
 from transforms.records import part
 from transforms.shard import Shard

@@ -1,0 +1,56 @@
+"""What a worker needs to know to explain any shard, and what its files say of themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pyarrow as pa
+
+from transforms.attribution.config import AttributionConfig, ModelConfig, TopK
+from transforms.attribution.explainer import Explainer
+from transforms.records import part
+from transforms.records.config import OutputConfig
+from transforms.records.examples import Layout
+from transforms.shard import Shard
+from transforms.storage.manifest import part_name
+
+
+@dataclasses.dataclass(frozen=True)
+class AttributionJob:
+    """All that a worker needs to know: plain values, so that it travels to any of them.
+
+    Attributes:
+        root: the run's directory.
+        fingerprint: of everything that decides the values.
+    """
+
+    root: str
+    fingerprint: str
+    model: ModelConfig
+    attribution: AttributionConfig
+    layout: Layout
+    output: OutputConfig
+    max_record_bytes: int
+
+    def part_of(self, shard: Shard) -> str:
+        """The name of a shard's part."""
+        return part_name(self.fingerprint, shard.number)
+
+    def about(self, shard: Shard, explainer: Explainer) -> part.Provenance:
+        """What the files of a shard say of themselves; the batch size is that of the moment."""
+        batch = explainer.batch_size([feature.shape for feature in self.layout.inputs])
+        return self.provenance(shard, batch, explainer.device)
+
+    def provenance(self, shard: Shard, batch_size: int, device: str) -> part.Provenance:
+        """What they say, given how they were computed."""
+        targets = self.attribution.targets
+        return part.Provenance(
+            self.fingerprint, shard.number, shard.input_digest, shard.size, targets, batch_size, device
+        )
+
+    def schema(self, explainer: Explainer, about: part.Provenance) -> pa.Schema:
+        """Of the parts."""
+        explained = {spec.name for spec in explainer.model.explained}
+        shapes = {feature.name: feature.shape for feature in self.layout.inputs if feature.name in explained}
+        ranked = isinstance(self.attribution.target, TopK)
+        return part.part_schema(shapes, self.output, self.layout.carried, ranked, about)

@@ -30,6 +30,7 @@ from transforms.attribution_job import AttributionJob
 from transforms.overlap import ahead, behind
 from transforms.records import part
 from transforms.records.examples import Examples, Refusal, extract
+from transforms.records.part_writer import PartWriter, write_quarantine
 from transforms.records.source import Selection, read_rows
 from transforms.rows import record_batch
 from transforms.shard import Shard
@@ -79,14 +80,13 @@ def attribute_shard(
         feeding: held while the explainer is fed, which is until the last rows are about to be computed.
 
     Raises:
-        AttribeamError: the input is damaged (E_PARQUET_INVALID, E_TFRECORD_*), the file written is not the one
-            meant (E_PART_DAMAGED).
+        AttribeamError: the input is damaged (E_PARQUET_INVALID, E_TFRECORD_*), or what was written (E_PART_DAMAGED).
     """
     started = time.monotonic()
     about, refusals = job.about(shard, explainer), list[Refusal]()
     schema, name = job.schema(explainer, about), job.part_of(shard)
     with place.scratch() as scratch:
-        with part.PartWriter(scratch / "part", lambda: job.schema(explainer, job.about(shard, explainer))) as writer:
+        with PartWriter(scratch / "part", lambda: job.schema(explainer, job.about(shard, explainer))) as writer:
 
             def write(examples: Examples, explanation: Explanation) -> None:
                 writer.write(record_batch(examples, explanation, schema, shard.name, job.output))
@@ -96,7 +96,7 @@ def attribute_shard(
                     later(*explained)
         if refusals:
             refusals.sort(key=lambda refusal: refusal.source_row)
-            part.write_quarantine(scratch / "refused", refusals, shard.name, about)
+            write_quarantine(scratch / "refused", refusals, shard.name, about)
             place.publish(scratch / "refused", quarantine_name(name))
         rows = (shard.size - len(refusals)) * job.attribution.targets
         with (scratch / "part").open("rb") as written:

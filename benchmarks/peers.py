@@ -29,6 +29,7 @@ from benchmarks.models import CASES, Case
 from benchmarks.peer_workers import launcher
 from pipeline import launch
 from pipeline.config import parse_config
+from transforms.attribution.device import claim_device
 
 STEPS, SCAN_SECONDS, COMPARED_ROWS = 50, 1.0, 200
 # What agreement allows. Rounding, of float32 sums of up to a thousand terms in another order; and, in a few rows, a
@@ -199,6 +200,7 @@ def main() -> None:
     parser.add_argument("--environments", type=pathlib.Path, default=pathlib.Path(".peers"), help="the peers' Pythons")
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
+    claim_device()  # before a model is trained: as a worker does before it computes anything
     for peer in SETTINGS:
         launcher.environment(peer, arguments.environments)
     results: dict[str, Any] = {"steps": STEPS, "peer_seconds": arguments.seconds}

@@ -22,6 +22,7 @@ import numpy as np
 from benchmarks import report
 from benchmarks.job import Job
 from benchmarks.models import Case
+from transforms.attribution.device import claim_device
 
 BASE = {"rows": 4000, "steps": 32, "width": 256, "shard_rows": 1000}
 SERIES = {
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
+    claim_device()  # before a model is made: as a worker does before it computes anything
     results: dict[str, Any] = {"base": BASE, "rounds": arguments.rounds}
     print(f"{'changed':10} {'to':>7} {'seconds':>8}  range")
     for name, values in SERIES.items():

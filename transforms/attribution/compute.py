@@ -25,7 +25,7 @@ class Compute:
 
     Args:
         exact: every call has all its points, so that a row's bits do not depend on what else is computed; otherwise
-            a call that cannot be filled is padded to a power of two only.
+            a call that cannot be filled is padded by an eighth at most: few shapes, for which operations keep plans.
         turn: held during each call: a `Turn` of the accelerator; anything for the CPU, which takes several at once.
     """
 
@@ -139,7 +139,8 @@ class Compute:
         self.batching.ran_out(points, error)
 
     def _padding(self, size: int, most: int) -> int:
-        return max(size, most if self._exact else min(most, max(2, 1 << (size - 1).bit_length())))
+        step = 1 << max(1, (size - 1).bit_length() - 4)
+        return max(size, most if self._exact else min(most, -(-size // step) * step))
 
 
 def _halved(part: slice, most: int) -> list[slice]:

@@ -202,3 +202,10 @@ def test_the_model_is_as_before(model, fresh, failing):
         failing(program, lambda call, fed: points_of(fed) > 3)
     fresh(model, target=0).explain(rows())
     assert np.array_equal(model.outputs([x]).numpy(), before)
+
+
+def test_a_call_that_is_not_full_is_padded_little_and_to_few_shapes(model, fresh):
+    compute = fresh(model, target=0)._compute([(N,)])
+    padded = [compute._padding(size, 512) for size in range(1, 513)]
+    assert all(size <= found <= max(size + 1, size * 9 / 8) for size, found in enumerate(padded, 1))
+    assert padded[-1] == 512 and len({found for found in padded if found > 256}) == 8

@@ -41,9 +41,7 @@ def test_transforms_never_import_the_pipeline() -> None:
 @pytest.mark.parametrize("folder", ["attribution", "records", "storage"])
 def test_the_core_knows_neither_beam_nor_its_siblings(folder: str) -> None:
     siblings = {"attribution", "records", "storage"} - {folder}
-    forbidden = (
-        rf"(apache_beam|transforms\.({'|'.join(sorted(siblings))}|attribut(e|ion_job)|finalize|verify|shard))\b"
-    )
+    forbidden = rf"(apache_beam|transforms\.({'|'.join(sorted(siblings))}|attribut(e|ion_job)|finalize|verify|shard))\b"
     assert not offenders(forbidden, f"transforms/{folder}")
 
 

@@ -101,7 +101,8 @@ def wide_mlp() -> Case:
 def resnet50() -> Case:
     """ResNet-50 at 224×224 with random weights, on 64 random images: the size is what matters here."""
     keras.utils.set_random_seed(0)
-    model = keras.applications.ResNet50(weights=None, classifier_activation=None)
+    entry = keras.Input((224, 224, 3), name="image")
+    model = keras.applications.ResNet50(weights=None, input_tensor=entry, classifier_activation=None)
     generator = np.random.default_rng(0)
     return Case(model, generator.random((64, 224, 224, 3), np.float32), generator.integers(0, 1000, 64))
 

@@ -94,6 +94,8 @@ def pilot(prepared: Prepared, explainer: Explainer, rows: int) -> Estimate:
             job, other = dataclasses.replace(prepared.job, attribution=config), Explainer(explainer.model, config)
             return _figure([measured(f"{tolerance}", job, other, block)[1] for block in blocks])
 
+        on_path = prepared.job.attribution.method == "integrated_gradients"
+        tolerances = TOLERANCES if on_path else ()  # other methods have a fixed number of points
         measured("warm-up", prepared.job, explainer, blocks[0])
         seconds, gradients, size = zip(
             *(measured("run", prepared.job, explainer, block) for block in blocks), strict=True
@@ -103,7 +105,7 @@ def pilot(prepared: Prepared, explainer: Explainer, rows: int) -> Estimate:
             total_rows=sum(shard.size for shard in prepared.shards),
             rows_per_second=_figure([1 / value for value in seconds]),
             gradients_per_row=_figure(gradients),
-            by_tolerance={tolerance: steps_at(tolerance) for tolerance in TOLERANCES},
+            by_tolerance={tolerance: steps_at(tolerance) for tolerance in tolerances},
             bytes_per_row=_figure(size),
             device=explainer.device,
         )

@@ -167,5 +167,5 @@ def _try_one_batch(shard: Shard, job: AttributionJob, explainer: Explainer) -> N
         raise UsageError(fault.code, f"not one of the first {len(refused)} rows can be used: {fault.message}")
     first = examples.without(range(1, len(examples)))
     labels = None if first.labels is None else first.labels % explainer.model.classes
-    for _ in explainer.stream([Batch(first.inputs, labels, first.baselines)]):
+    for _ in explainer.stream([Batch(first.inputs, labels, first.baselines, row_ids=first.row_ids)]):
         pass

@@ -15,8 +15,9 @@ from pipeline.pilot import pilot, store, table
 from pipeline.prepare import Prepared, prepare
 from pipeline.progress import describe
 from pipeline.status import Watch
-from transforms.attribution.config import FIRST_LEVELS, AttributionConfig
+from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
+from transforms.attribution.methods import METHODS
 from transforms.attribution.model import Model
 from transforms.records import part
 from transforms.storage.manifest import RUN
@@ -75,10 +76,11 @@ def _facts(config: JobConfig, prepared: Prepared, explainer: Explainer) -> dict[
 
 
 def _gradients(rows: int, config: AttributionConfig) -> str:
-    if config.steps == "auto":
-        least, most = (rows * config.targets * steps for steps in (FIRST_LEVELS[-1], config.max_steps))
+    levels = METHODS[config.method].levels(config)
+    least, most = (rows * config.targets * config.copies * level.steps for level in (levels[:2][-1], levels[-1]))
+    if least < most:
         return f"{least:,} to {most:,} (steps: auto, tolerance {config.tolerance:g}); --pilot N measures how many"
-    return f"{rows * config.targets * config.steps:,} ({config.steps} steps a row)"
+    return f"{most:,} ({levels[-1].steps * config.copies} steps a row)"
 
 
 def hoisted(model: Model) -> str:

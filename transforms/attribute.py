@@ -162,7 +162,7 @@ def _explained(
                 refusals.extend(refused)
             if len(examples):
                 under_way.append(examples)
-                yield Batch(examples.inputs, examples.labels, examples.baselines)
+                yield Batch(examples.inputs, examples.labels, examples.baselines, row_ids=examples.row_ids)
 
     def fed() -> Iterator[Batch]:
         with feeding:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from apache_beam.pvalue import PCollection
 
 from transforms.attribute import ShardResult, check_part
+from transforms.attribution.methods import is_complete
 from transforms.attribution_job import AttributionJob
 from transforms.errors import AttribeamError, QuarantineError
 from transforms.records import part
@@ -165,6 +166,7 @@ def _manifest(
         "input_rows": sum(shard.size for shard in plan.shards),
         "rows": sum(record.totals.rows for record in records),
         "targets": plan.job.attribution.targets,
+        "complete": is_complete(plan.job.attribution),
         "quarantined": sum(record.quarantined for record in records),
         "rows_by_status": by_status,
         "hoisted": dict(plan.hoisted),

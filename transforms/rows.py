@@ -35,6 +35,8 @@ def record_batch(
         "relative_delta": explanation.relative_delta,
         "error_estimate": explanation.error_estimate,
         "steps": explanation.steps,
+        "blind_share": explanation.blind_share,
+        "baseline_spread": explanation.baseline_spread,
         "status": _statuses(explanation, values),
         **{part.ATTRIBUTION + name: array for name, array in values.items()},
     }

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.config import AttributionConfig, ColumnBaseline, ConstantBaseline
+from transforms.attribution.baseline_config import ColumnBaseline, ConstantBaseline, OneBaseline, draws, per_row
+from transforms.attribution.config import AttributionConfig
 from transforms.attribution.model import ModelInput
 from transforms.errors import UsageError, quoted
 
@@ -30,25 +31,36 @@ def check_baselines(config: AttributionConfig, inputs: tuple[ModelInput, ...]) -
             )
     for spec in explained.values():
         if all(size is not None for size in spec.shape):
-            constant_baseline(config, spec, tuple(size or 0 for size in spec.shape))
+            for one, _ in draws(config.baseline_of(spec.name)):
+                if not isinstance(one, ColumnBaseline) and not per_row(one):
+                    constant(one, spec, tuple(size or 0 for size in spec.shape))
 
 
 def columns(config: AttributionConfig, inputs: tuple[ModelInput, ...]) -> dict[str, str]:
-    """By explained input, the column that holds its rows' baselines, where it has one."""
-    named = ((spec.name, config.baseline_of(spec.name)) for spec in inputs if spec.explained)
-    return {name: baseline.column for name, baseline in named if isinstance(baseline, ColumnBaseline)}
+    """By explained input, the column that holds its rows' baselines, where it has one.
+
+    Raises:
+        UsageError: E_BASELINE_INPUT for several columns of one input.
+    """
+    found: dict[str, str] = {}
+    for spec in inputs:
+        listed = [one for one, _ in draws(config.baseline_of(spec.name))] if spec.explained else []
+        named = {one.column for one in listed if isinstance(one, ColumnBaseline)}
+        if len(named) > 1:
+            raise UsageError(
+                "E_BASELINE_INPUT", f"the baselines of {spec.name!r} are the columns {sorted(named)}; name one at most"
+            )
+        found |= dict.fromkeys([spec.name], next(iter(named))) if named else {}
+    return found
 
 
-def constant_baseline(config: AttributionConfig, spec: ModelInput, shape: tuple[int, ...]) -> Values | None:
-    """The baseline that all rows share, [*shape] in the input's point dtype; None when each row has its own.
+def constant(baseline: OneBaseline, spec: ModelInput, shape: tuple[int, ...]) -> Values:
+    """A baseline that all rows share, [*shape] in the input's point dtype: `zeros` or a constant.
 
     Raises:
         UsageError: E_BASELINE_SHAPE when a constant does not broadcast to `shape`, E_BASELINE_DTYPE when it holds
             something else than numbers, or lists of different lengths.
     """
-    baseline = config.baseline_of(spec.name)
-    if isinstance(baseline, ColumnBaseline):
-        return None
     value = baseline.constant if isinstance(baseline, ConstantBaseline) else 0.0
     try:
         array = np.asarray(value, spec.point_dtype)

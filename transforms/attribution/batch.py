@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,16 @@ class Batch:
         labels: int64 [rows], for `target: label`.
         baselines: by explained input, [*shape] or [rows, *shape]; those left out follow the configuration.
         rounding: relative L1 error that is known beforehand, float64 [rows, targets]; it adds to the estimate.
+        row_ids: of the rows; with the seed they decide what is drawn for a row. None: their positions.
+        chosen: int64 [rows, targets], the explained entries of the output where they are known beforehand.
     """
 
     inputs: Mapping[str, Values]
     labels: npt.NDArray[np.int64] | None = None
     baselines: Mapping[str, Values] = dataclasses.field(default_factory=dict)
     rounding: npt.NDArray[np.float64] | None = None
+    row_ids: Sequence[str] | None = None
+    chosen: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -45,6 +49,8 @@ class Batch:
             None if self.labels is None else self.labels[rows],
             {name: value[rows] if per_row[name] else value for name, value in self.baselines.items()},
             None if self.rounding is None else self.rounding[rows],
+            None if self.row_ids is None else [self.row_ids[row] for row in rows],
+            None if self.chosen is None else self.chosen[rows],
         )
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
+from transforms.attribution import baseline_config
+from transforms.attribution.baseline_config import Baseline, Baselines
 from transforms.settings import Settings
 
+Method = Literal["integrated_gradients", "smooth_taylor", "saliency", "input_x_gradient"]
 Rule = Literal["riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid", "gauss_legendre", "nested"]
 FIRST_LEVELS = (2, 4)
 
@@ -35,51 +38,37 @@ class ModelConfig(Settings):
         return self
 
 
-class ConstantBaseline(Settings):
-    """The same value everywhere, or a (nested) list that broadcasts to the input's shape; in the model's units."""
-
-    constant: float | list[Any]
-
-
-class ColumnBaseline(Settings):
-    """Each row's baseline stands in this column, stored and scaled as the input itself is."""
-
-    column: str
-
-
-Baseline = Literal["zeros"] | ConstantBaseline | ColumnBaseline
-
-
-def _one_baseline(value: Any) -> bool:
-    """Whether the value is one baseline for all inputs rather than a mapping from input names to baselines."""
-    if not isinstance(value, dict):
-        return True
-    constant = set(value) == {"constant"} and isinstance(value["constant"], (int, float, list))
-    column = set(value) == {"column"} and isinstance(value["column"], str)
-    return constant or column
-
-
-def _for_every_input(value: Any) -> Any:
-    return {"": value} if _one_baseline(value) else value
-
-
-def _zeros() -> dict[str, Baseline]:
-    return {"": "zeros"}
-
-
 class TopK(Settings):
     """The k largest entries of a row's output, each explained on its own, over the same points."""
 
     top_k: int = Field(ge=1)
 
 
+class Noise(Settings):
+    """Any method over noisy copies of a row; how they are combined gives its name.
+
+    Attributes:
+        kind: smoothgrad (mean: Smilkov et al. 2017), smoothgrad_squared (mean of squares: Hooker et al. 2019), vargrad
+            (variance: Adebayo et al. 2018).
+        draws: copies of a row.
+        sigma: standard deviation of the Gaussian noise, in the units of the model's inputs.
+    """
+
+    kind: Literal["smoothgrad", "smoothgrad_squared", "vargrad"]
+    draws: int = Field(default=25, ge=2)
+    sigma: float = Field(gt=0)
+
+
 class AttributionConfig(Settings):
     """How a row is attributed.
 
     Attributes:
+        method: docs/methods.md describes each.
+        noise: explain noisy copies of each row, and combine what comes out.
         target: which entry of the output: `label` (of the row), `predicted` (the largest), an index, the k largest;
             none for a model with one output.
         baseline: for all inputs, or per input by name; kept as a mapping in which "" stands for every other input.
+            Several, in a list or drawn, are averaged.
         steps: nodes of the rule, or `auto`: level by level of the nested rule, until the row is within `tolerance`.
         rule: the quadrature rule; by default `nested` for `steps: auto` and `gauss_legendre` for a number of steps.
         tolerance: a row is `unconverged` while its relative delta is larger, or, with `steps: auto`, its estimate.
@@ -89,11 +78,13 @@ class AttributionConfig(Settings):
             estimate together are within the tolerance, and else explained again in float32; `tf32` is for GPUs and
             the same as float32 without one.
         hoist: run the affine first part of the model once a row instead of once a point, where that pays.
+        seed: of everything that is drawn; with a row's id it decides what is drawn for that row.
     """
 
-    method: Literal["integrated_gradients"] = "integrated_gradients"
+    method: Method = "integrated_gradients"
+    noise: Noise | None = None
     target: Literal["label", "predicted"] | Annotated[int, Field(ge=0)] | TopK | None = None
-    baseline: Annotated[dict[str, Baseline], BeforeValidator(_for_every_input)] = Field(default_factory=_zeros)
+    baseline: Baselines = Field(default_factory=baseline_config.zeros)
     rule: Rule = "nested"
     steps: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = "auto"
     tolerance: float = Field(default=0.02, gt=0)
@@ -117,6 +108,28 @@ class AttributionConfig(Settings):
         if self.rule == "riemann_trapezoid" and self.steps == 1:
             raise ValueError("riemann_trapezoid needs both ends of the path: give steps of at least 2")
         return self
+
+    @model_validator(mode="after")
+    def _method_fits(self) -> AttributionConfig:
+        baseline_config.count(self.baseline)
+        single = [one for baseline in self.baseline.values() for one, _ in baseline_config.draws(baseline)]
+        gaussian = all(isinstance(one, baseline_config.GaussianBaseline) for one in single)
+        if self.method == "smooth_taylor" and not gaussian:
+            raise ValueError("smooth_taylor starts at noisy copies: give baseline: {gaussian: 0.1, draws: 150}, say")
+        if self.precision != "float32" and (self.method != "integrated_gradients" or self.copies > 1):
+            raise ValueError("a lower precision is for integrated_gradients of one baseline, without noise")
+        return self
+
+    @property
+    def copies(self) -> int:
+        """How often each row is explained: for each of its baselines, of each of its noisy copies."""
+        return baseline_config.count(self.baseline) * (self.noise.draws if self.noise else 1)
+
+    @property
+    def copied(self) -> bool:
+        """Whether what is explained of a row is made from it: copies, or a baseline of its own."""
+        single = [one for baseline in self.baseline.values() for one, _ in baseline_config.draws(baseline)]
+        return self.copies > 1 or any(map(baseline_config.per_row, single))
 
     @property
     def targets(self) -> int:

@@ -6,7 +6,6 @@ Source of the method: Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep N
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,28 +20,22 @@ from transforms.attribution import targets
 from transforms.attribution.batch import Batch, by_name, check_inputs
 from transforms.attribution.batching import MAX_POINTS, Batching, first_points
 from transforms.attribution.bfloat16 import in_bfloat16
-from transforms.attribution.compute import Compute, Mask
+from transforms.attribution.compute import Compute
 from transforms.attribution.config import AttributionConfig, ModelConfig, TopK
+from transforms.attribution.copies import Copies
 from transforms.attribution.device import CALLS_IN_FLIGHT, Turn, claim_device
 from transforms.attribution.engine import Engine
 from transforms.attribution.explanation import LOST, Explanation, assess
 from transforms.attribution.kernel import Kernel, Shape
-from transforms.attribution.model import Model, ModelInput, load_model
+from transforms.attribution.methods import METHODS
+from transforms.attribution.model import Model, load_model
 from transforms.attribution.precision import Course, Trial
-from transforms.attribution.rules import Level, levels
+from transforms.attribution.rules import Level
+from transforms.attribution.starts import Starts
 from transforms.attribution.work import Chosen, Work, nodes_in_slot
 from transforms.errors import UsageError
 
 Values = npt.NDArray[Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Start:
-    """The baselines of some rows: each explained input of the head, [rows | 1, *shape], and F, [rows | 1, classes]."""
-
-    heads: list[Values]
-    outputs: Values
-    lost: Mask
 
 
 class Explainer:
@@ -60,7 +53,9 @@ class Explainer:
         targets.check_target(config.target, model.classes)
         base.check_baselines(config, model.inputs)
         self.model, self.config = model, config
-        self._course = Course(levels(config), lower=False)
+        self._method = METHODS[config.method]
+        self._course = Course(self._method.levels(config), lower=False)
+        self._starts = Starts(model, config)
         self.device = claim_device()
         self._accelerated = self.device != "CPU"
         self._pool = ThreadPoolExecutor(CALLS_IN_FLIGHT, "kernel")
@@ -68,7 +63,6 @@ class Explainer:
         # several shards may begin at once
         self._creating = threading.Lock()
         self._computes: dict[tuple[bool, tuple[Shape, ...]], Compute] = {}
-        self._shared_starts: dict[tuple[Shape, ...], Start] = {}
         if model.batch and config.batch_size not in ("auto", model.batch):
             raise UsageError(
                 "E_BATCH_SIZE",
@@ -87,6 +81,7 @@ class Explainer:
         inputs: Mapping[str, Any] | Any,
         target: Any = None,
         baselines: Mapping[str, Any] | Any | None = None,
+        row_ids: Sequence[str] | None = None,
     ) -> Explanation:
         """Attributions, deltas and outputs of some rows.
 
@@ -94,6 +89,8 @@ class Explainer:
             inputs: [rows, *shape], or a mapping from input names to such arrays.
             target: for `target: label`, the labels: integers, [rows] or one for all.
             baselines: an array or a mapping like `inputs`, one for all rows or one a row; None: as configured.
+            row_ids: what is drawn for a row depends on its id, so that a job and a notebook draw the same; None: its
+                position.
 
         Raises:
             UsageError: E_INPUT_NAME, E_INPUT_SHAPE, E_INPUT_DTYPE, E_TARGET_*, E_BASELINE_*.
@@ -103,7 +100,7 @@ class Explainer:
         rows = len(next(iter(named.values())))
         labels = None if target is None else targets.given_labels(target, rows)
         given = {} if baselines is None else by_name(baselines, self.model.explained)
-        (explanation,) = self.stream([Batch(named, labels, given)])
+        (explanation,) = self.stream([Batch(named, labels, given, row_ids=row_ids)])
         return explanation
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[Explanation]:
@@ -111,7 +108,18 @@ class Explainer:
 
         In a lower precision, a few batches at a time are explained together.
         """
+        if self.config.copied:
+            return Copies(self._once, self._chosen, self.model, self.config).stream(batches)
+        return self._once(batches)
+
+    def _once(self, batches: Iterable[Batch]) -> Iterator[Explanation]:
         return Trial(self._run, self.config).stream(batches) if self._lower else self._run(batches, self._course)
+
+    def _chosen(self, batch: Batch) -> npt.NDArray[np.int64]:
+        """The entries of the output that are explained, [rows, targets]."""
+        inputs = [batch.inputs[spec.name].astype(spec.point_dtype, copy=False) for spec in self.model.inputs]
+        _, table, _ = self._compute([value.shape[1:] for value in inputs]).forward(inputs)
+        return targets.choose(self.config, table, batch.labels)
 
     def _run(self, batches: Iterable[Batch], course: Course) -> Iterator[Explanation]:
         engine: Engine | None = None
@@ -175,50 +183,19 @@ class Explainer:
 
     def _begin(self, batch: Batch, compute: Compute) -> Work:
         inputs = [batch.inputs[spec.name].astype(spec.point_dtype, copy=False) for spec in self.model.inputs]
-        baselines = [self._baseline(batch, spec) for spec in self.model.explained]
+        baselines = self._starts.baselines(batch)
         heads, table, lost = compute.forward(inputs)
-        target = targets.choose(self.config, table, batch.labels)
-        start = self._start(batch, inputs, baselines, compute)
+        target = targets.choose(self.config, table, batch.labels) if batch.chosen is None else batch.chosen
+        start = self._starts.of(batch, inputs, baselines, compute)
         rows = np.arange(len(table))[:, np.newaxis]
         start_row = rows if len(start.outputs) > 1 else np.zeros_like(rows)
         explained = [value for value, spec in zip(inputs, self.model.inputs, strict=True) if spec.explained]
         chosen = Chosen(target, table[rows, target], start.outputs[start_row, target])
-        work = Work(explained, baselines, heads, start.heads, chosen)
+        work = Work(explained, baselines, heads, start.heads, chosen, self._method.factor)
         work.lost |= lost | start.lost
         if batch.rounding is not None:
             work.rounding += batch.rounding
         return work
-
-    def _baseline(self, batch: Batch, spec: ModelInput) -> Values:
-        rows, shape = len(batch.inputs[spec.name]), batch.inputs[spec.name].shape[1:]
-        if spec.name in batch.baselines:
-            return base.given_baseline(batch.baselines[spec.name], spec, rows, shape)
-        constant = base.constant_baseline(self.config, spec, shape)
-        if constant is None:
-            raise UsageError("E_BASELINE_MISSING", f"the baseline of {spec.name!r} is a column; give its values")
-        return constant[np.newaxis]
-
-    def _start(self, batch: Batch, inputs: list[Values], baselines: list[Values], compute: Compute) -> Start:
-        """z and F at the baselines, one for all rows where they share it; that of the configuration is kept."""
-        one_for_all = len(baselines) == len(inputs) and all(len(value) == 1 for value in baselines)
-        if not one_for_all:
-            given, rows = iter(baselines), len(inputs[0])
-            fed = [
-                np.broadcast_to(next(given), (rows, *value.shape[1:])) if spec.explained else value
-                for spec, value in zip(self.model.inputs, inputs, strict=True)
-            ]
-            return self._start_at(fed, compute)
-        if batch.baselines:
-            return self._start_at(baselines, compute)
-        key = tuple(value.shape for value in baselines)
-        if key not in self._shared_starts:
-            self._shared_starts[key] = self._start_at(baselines, compute)
-        return self._shared_starts[key]
-
-    def _start_at(self, fed: list[Values], compute: Compute) -> Start:
-        heads, outputs, lost = compute.forward(fed)
-        explained = [value for value, spec in zip(heads, compute.kernel.heads, strict=True) if spec.explained]
-        return Start(explained, outputs, lost)
 
     def _finish(self, course: Course, work: Work) -> Explanation:
         names, count = [spec.name for spec in self.model.explained], self.config.targets
@@ -229,7 +206,7 @@ class Explainer:
         change = work.change if len(course.levels) > 1 else np.zeros_like(work.change)
         estimated = len(course.levels) > 1 or course.lower
         estimate = (change + work.rounding)[kept].reshape(-1) if estimated else None
-        found = assess(attributions, output, start, self.config.tolerance, estimate)
+        found = assess(attributions, output, start, self.config.tolerance, estimate, self._method.complete)
         ranks = np.tile(np.arange(count, dtype=np.int32), len(kept))
         return Explanation(
             rows=np.repeat(kept, count),
@@ -242,6 +219,8 @@ class Explainer:
             relative_delta=found.relative_delta,
             error_estimate=estimate,
             steps=np.repeat(work.steps[kept], count),
+            blind_share=np.repeat(work.blind_share()[kept], count),
+            baseline_spread=None,
             status=found.status,
             faults={int(row): LOST for row in np.flatnonzero(work.lost)},
         )

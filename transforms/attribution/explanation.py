@@ -39,6 +39,9 @@ class Explanation:
             the rounding besides, float64 [n]; None, or NaN beside rows that have one: a fixed number of steps in
             float32 gives none.
         steps: gradient evaluations spent, int32 [n].
+        blind_share: of the row's features, those equal to their baseline, float32 [n].
+        baseline_spread: with several baselines, the mean distance of their attributions from the mean, over Σ |mean|,
+            float32 [n]; else None.
         status: `ok`, `unconverged`, `flat` or `nonfinite`, [n].
         faults: rows of the batch that could not be explained: E_OUT_OF_MEMORY.
     """
@@ -53,6 +56,8 @@ class Explanation:
     relative_delta: Doubles
     error_estimate: Doubles | None
     steps: npt.NDArray[np.int32]
+    blind_share: Values
+    baseline_spread: Values | None
     status: npt.NDArray[np.str_]
     faults: Mapping[int, Fault]
 
@@ -84,6 +89,12 @@ def joined(parts: Sequence[Explanation]) -> Explanation:
     return dataclasses.replace(whole.some(np.argsort(whole.rows, kind="stable")), faults=faults)
 
 
+def of_batch(found: Explanation, rows: npt.NDArray[np.int64]) -> Explanation:
+    """The explanation of some rows of a batch, under their numbers in it."""
+    faults = {int(rows[row]): fault for row, fault in found.faults.items()}
+    return dataclasses.replace(found, rows=rows[found.rows], faults=faults)
+
+
 @dataclasses.dataclass(frozen=True)
 class Assessment:
     """How good some attributions are; as in `Explanation`, of any leading shape.
@@ -105,8 +116,13 @@ def assess(
     baseline_output: Values,
     tolerance: float,
     estimate: Doubles | None,
+    complete: bool = True,
 ) -> Assessment:
-    """Delta, relative delta and status of attributions [..., *shape] at outputs of the shape [...]."""
+    """Delta, relative delta and status of attributions [..., *shape] at outputs of the shape [...].
+
+    Args:
+        complete: whether the method promises a delta of 0; without, delta decides nothing.
+    """
     total = sum_rows(attributions, np.ndim(output))
     reached, start = np.asarray(output, np.float64), np.asarray(baseline_output, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -114,11 +130,12 @@ def assess(
         floor = FLAT_SHARE * np.maximum(np.abs(reached), np.abs(start)) + np.finfo(np.float32).tiny
         delta = total - difference
         relative = np.abs(delta) / np.maximum(np.abs(difference), floor)
-        flat = np.abs(difference) < floor
+        flat = complete & (np.abs(difference) < floor)
+        near = (relative <= tolerance) | (not complete)
         steady = np.ones(flat.shape, dtype=bool) if estimate is None else estimate <= tolerance
-    status = np.where((relative <= tolerance) & steady, "ok", "unconverged")
+    status = np.where(near & steady, "ok", "unconverged")
     status = np.where(np.isfinite(delta), np.where(flat, "flat", status), "nonfinite")
-    return Assessment(delta, relative, status, steady & (flat | (relative <= tolerance)))
+    return Assessment(delta, relative, status, steady & (flat | near))
 
 
 def sum_rows(attributions: Mapping[str, Values], leading: int = 1) -> Doubles:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import FIRST_LEVELS, AttributionConfig
-from transforms.attribution.explanation import Doubles, Explanation, joined, sum_rows
+from transforms.attribution.explanation import Doubles, Explanation, joined, of_batch, sum_rows
 from transforms.attribution.rules import Level, levels
 
 Rows = npt.NDArray[np.int64]
@@ -79,7 +79,7 @@ class Trial:
         """Explain the chosen rows of each batch; None where there are none."""
         parts = [batch.some(rows) for batch, rows in zip(window, chosen, strict=True) if len(rows)]
         found = iter(list(self._run(parts, course)))
-        return [_of_batch(next(found), rows) if len(rows) else None for rows in chosen]
+        return [of_batch(next(found), rows) if len(rows) else None for rows in chosen]
 
     def _rounding(self, batch: Batch, lower: Explanation | None, exact: Explanation) -> Doubles:
         """Of a batch, [rows, targets]; infinite where it could not be measured."""
@@ -124,12 +124,6 @@ def rounding(lower: Explanation, full: Explanation) -> Doubles:
         size = sum_rows({name: np.abs(value) for name, value in full.attributions.items()})
         share: Doubles = np.where(difference == 0, 0.0, difference / size)
     return share
-
-
-def _of_batch(found: Explanation, rows: Rows) -> Explanation:
-    """The explanation of some rows of a batch, under their numbers in it."""
-    faults = {int(rows[row]): fault for row, fault in found.faults.items()}
-    return dataclasses.replace(found, rows=rows[found.rows], faults=faults)
 
 
 def _windows(batches: Iterable[Batch]) -> Iterator[list[Batch]]:

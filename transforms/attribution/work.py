@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from transforms.attribution.rules import Level, Quadrature
 Values = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
+Factor = Callable[[Values, Values], Values]
 
 # A slot's row is fed, and its sum is brought back and added. Not measured finely: it decides between layouts that waste
 # little, and never costs more than this share of a row's points
@@ -58,6 +59,7 @@ class Work:
         heads: of each input of the head, [rows, *shape].
         starts: of each explained one of the head, [rows, *shape] or [1, *shape].
         chosen: what is explained of them.
+        factor: of inputs and baselines, what the sums are multiplied with.
 
     Attributes:
         sums: Σ weight · ∂F/∂z of the level under way, float64 [rows, targets, *shape] by explained input of the head.
@@ -76,9 +78,11 @@ class Work:
         heads: list[Values],
         starts: list[Values],
         chosen: Chosen,
+        factor: Factor,
     ) -> None:
         self.inputs, self.baselines, self.heads, self.starts = inputs, baselines, heads, starts
-        self.chosen, shape, self.open = chosen, chosen.target.shape, len(chosen.target)
+        self.chosen, self._factor = chosen, factor
+        shape, self.open = chosen.target.shape, len(chosen.target)
         # a row's points span several slots, and levels: they are summed in float64
         self.sums = [np.zeros((*shape, *value.shape[1:])) for value in starts]
         self.attributions = [np.zeros((*shape, *value.shape[1:]), np.float32) for value in inputs]
@@ -105,15 +109,21 @@ class Work:
         full: Rows = unique[self._missing[unique] == 0]
         return full
 
+    def blind_share(self) -> Values:
+        """Of each row, the share of features that equal their baseline, float32 [rows]: they get 0 whatever F does."""
+        pairs = list(zip(self.inputs, self.baselines, strict=True))
+        blind = sum((x == start).reshape(len(x), -1).sum(axis=1) for x, start in pairs)
+        features = sum(int(np.prod(x.shape[1:])) for x, _ in pairs)
+        return np.asarray(blind / max(1, features), np.float32)
+
     def settle(self, rows: Rows, gradients: Sequence[Values], level: Level) -> None:
-        """A level of some rows is full: (x − x′) times the integrated gradients, [rows, targets, *shape] each."""
+        """A level of some rows is full: the factor times the sums, [rows, targets, *shape] each."""
         change, size = np.zeros((2, len(rows), self.chosen.target.shape[1]))
         first = not level.carry  # there is no level before it to compare with
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             for index, gradient in enumerate(gradients):
-                x, start = self.inputs[index][rows], _at(self.baselines[index], rows)
-                difference = (x - start.astype(np.float64))[:, np.newaxis]
-                values = (difference * gradient).astype(np.float32)
+                factor = self._factor(self.inputs[index][rows], _at(self.baselines[index], rows))
+                values = (factor[:, np.newaxis] * gradient).astype(np.float32)
                 if not first:
                     change += _norm(values - self.attributions[index][rows])
                     size += _norm(values)

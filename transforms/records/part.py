@@ -30,6 +30,8 @@ FIXED: dict[str, pa.DataType] = {
     "relative_delta": pa.float32(),
     "error_estimate": pa.float32(),
     "steps": pa.int32(),
+    "blind_share": pa.float32(),
+    "baseline_spread": pa.float32(),
     "status": pa.dictionary(pa.int8(), pa.string()),
 }
 PREFIX, ATTRIBUTION = "attribeam.", "attribution_"

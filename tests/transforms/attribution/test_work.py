@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.attribution.config import AttributionConfig
+from transforms.attribution.methods.method import difference
 from transforms.attribution.rules import levels, quadrature
 from transforms.attribution.work import MAX_NODES, SLOT_COST, Block, Chosen, Work, next_call, nodes_in_slot, tile
 
@@ -64,7 +65,7 @@ def test_tiles_are_the_rule(steps, nodes):
 def work(rows):
     """Rows of one number, 1 to `rows`, from 0; the output is the number."""
     column, target = np.arange(1.0, rows + 1)[:, np.newaxis], np.zeros((rows, 1), np.int64)
-    return Work([column], [column[:1] * 0], [column], [column[:1] * 0], Chosen(target, column, column * 0))
+    return Work([column], [column[:1] * 0], [column], [column[:1] * 0], Chosen(target, column, column * 0), difference)
 
 
 def mean_node(paths):

@@ -1,0 +1,118 @@
+"""Several explanations of a row, from several baselines or of noisy copies, combined into one.
+
+What is drawn for a row depends on the seed and the row's id alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transforms.attribution.baseline_config import ColumnBaseline, ConstantBaseline, OneBaseline, draws
+from transforms.attribution.baselines import constant, given_baseline
+from transforms.attribution.batch import Batch
+from transforms.attribution.config import AttributionConfig
+from transforms.attribution.explanation import Explanation, joined, of_batch
+from transforms.attribution.merging import Merging
+from transforms.attribution.model import Model, ModelInput
+from transforms.attribution.row_baselines import generator, row_baselines
+from transforms.errors import UsageError
+
+Values = npt.NDArray[Any]
+Rows = npt.NDArray[np.int64]
+# Copies that are made at once, in bytes of their inputs: as much as is read at once
+PIECE_BYTES = 16 * 2**20
+
+
+class Copies:
+    """Explains every row as often as the configuration says.
+
+    Args:
+        run: explains batches, one after another.
+        choose: the entries of the output that are explained of a batch, int64 [rows, targets].
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Iterable[Batch]], Iterator[Explanation]],
+        choose: Callable[[Batch], Rows],
+        model: Model,
+        config: AttributionConfig,
+    ) -> None:
+        self._run, self._choose, self._model, self._config = run, choose, model, config
+        self._noisy = config.noise.draws if config.noise else 1
+        self._merging = Merging(config)
+
+    def stream(self, batches: Iterable[Batch]) -> Iterator[Explanation]:
+        """Explain every batch, in order."""
+        under_way, done = deque[tuple[Rows, bool]](), list[Explanation]()
+
+        def copied() -> Iterator[Batch]:
+            for batch in batches:
+                pieces = self._pieces(batch)
+                for rows in pieces:
+                    under_way.append((rows, rows is pieces[-1]))
+                    yield self._copied(batch, rows)
+
+        for found in self._run(copied()):
+            rows, last = under_way.popleft()
+            done.append(of_batch(self._merging.merged(found, len(rows)), rows))
+            if last:
+                yield joined(done)
+                done = []
+
+    def _pieces(self, batch: Batch) -> list[Rows]:
+        row_bytes = sum(value.nbytes for value in batch.inputs.values()) / len(batch)
+        size = max(1, int(PIECE_BYTES / max(1, row_bytes * self._config.copies)))
+        return [np.arange(first, min(first + size, len(batch))) for first in range(0, len(batch), size)]
+
+    def _copied(self, batch: Batch, rows: Rows) -> Batch:
+        """All copies of some rows, a row's one after another: for each noisy one, its baselines."""
+        ids = [str(row) for row in rows] if batch.row_ids is None else [batch.row_ids[row] for row in rows]
+        part, copies = dataclasses.replace(batch.some(rows), row_ids=ids), self._config.copies
+        inputs = {spec.name: self._noisy_copies(part, spec) for spec in self._model.inputs}
+        baselines = {spec.name: self._baselines(part, spec) for spec in self._model.explained}
+        chosen = np.repeat(self._choose(part), copies, axis=0) if self._config.noise else None
+        labels = None if part.labels is None else np.repeat(part.labels, copies)
+        return Batch(inputs, labels, baselines, chosen=chosen)
+
+    def _noisy_copies(self, part: Batch, spec: ModelInput) -> Values:
+        values, noise = part.inputs[spec.name], self._config.noise
+        if noise is None or not spec.explained:
+            return np.repeat(values, self._config.copies, axis=0)
+        shape = (noise.draws, *values.shape[1:])
+        numbers = [generator(self._config.seed, "noise", spec.name, name) for name in part.row_ids or ()]
+        drawn = noise.sigma * np.stack([one.standard_normal(shape) for one in numbers])
+        noisy = (values[:, np.newaxis] + drawn).astype(spec.point_dtype)
+        return np.repeat(noisy.reshape(-1, *values.shape[1:]), self._config.copies // noise.draws, axis=0)
+
+    def _baselines(self, part: Batch, spec: ModelInput) -> Values:
+        """Of every copy of every row, [rows · copies, *shape]."""
+        values = part.inputs[spec.name].astype(spec.point_dtype, copy=False)
+        shape, count = values.shape[1:], self._config.copies // self._noisy
+        listed = self._config.baseline_of(spec.name)
+        singles = [one for one, draw in draws(listed) if draw == 0]
+        if spec.name in part.baselines and not any(isinstance(one, ColumnBaseline) for one in singles):
+            found = [given_baseline(part.baselines[spec.name], spec, len(part), shape)[:, np.newaxis]]
+        else:
+            found = [self._single(one, place, part, spec) for place, one in enumerate(singles)]
+        each = np.concatenate([np.broadcast_to(value, (len(part), *value.shape[1:])) for value in found], axis=1)
+        whole = np.broadcast_to(each, (len(part), count, *shape))[:, np.newaxis]
+        return np.broadcast_to(whole, (len(part), self._noisy, count, *shape)).reshape(-1, *shape)
+
+    def _single(self, one: OneBaseline, place: int, part: Batch, spec: ModelInput) -> Values:
+        """All draws of one baseline, [rows | 1, draws, *shape]."""
+        values = part.inputs[spec.name].astype(spec.point_dtype, copy=False)
+        if isinstance(one, ColumnBaseline):
+            if spec.name not in part.baselines:
+                raise UsageError("E_BASELINE_MISSING", f"the baseline of {spec.name!r} is a column; give its values")
+            return given_baseline(part.baselines[spec.name], spec, len(part), values.shape[1:])[:, np.newaxis]
+        if one == "zeros" or isinstance(one, ConstantBaseline):
+            return constant(one, spec, values.shape[1:])[np.newaxis, np.newaxis]
+        names = [("baseline", place, spec.name, name) for name in part.row_ids or ()]
+        return row_baselines(one, values, self._config.seed, names)

@@ -1,0 +1,123 @@
+"""From the explanations of a row's copies to that of the row."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transforms.attribution.baseline_config import count
+from transforms.attribution.config import AttributionConfig
+from transforms.attribution.explanation import Doubles, Explanation, assess
+from transforms.attribution.methods import is_complete
+
+Values = npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Grid:
+    """How entries lie: by row, noisy copy, baseline and target."""
+
+    shape: tuple[int, int, int, int]
+
+    def of(self, value: Values) -> Values:
+        """[entries, *rest] → [rows, noisy, baselines, targets, *rest]."""
+        shaped: Values = value.reshape(*self.shape, *value.shape[1:])
+        return shaped
+
+    def mean(self, value: Values) -> Values:
+        """Over a row's copies, float32 [rows · targets]."""
+        found: Values = self.of(value).mean(axis=(1, 2), dtype=np.float64).reshape(-1).astype(np.float32)
+        return found
+
+    def total(self, value: Values) -> Values:
+        """Over a row's copies, [rows · targets]."""
+        found: Values = self.of(value).sum(axis=(1, 2)).reshape(-1)
+        return found
+
+    def first(self, value: Values | None) -> Values | None:
+        """What all copies of a row have in common, [rows · targets]."""
+        return None if value is None else self.of(value)[:, 0, 0].reshape(-1)
+
+
+class Merging:
+    """Combines copies: the mean over a row's baselines, then what `noise` says over its noisy copies.
+
+    With the mean, completeness holds for the mean outputs, which are what is written; squares and variances have none.
+    """
+
+    def __init__(self, config: AttributionConfig) -> None:
+        self._config, self._baselines = config, count(config.baseline)
+        self._kind = config.noise.kind if config.noise else "smoothgrad"
+
+    def merged(self, found: Explanation, rows: int) -> Explanation:
+        """The explanation of `rows` rows from that of all their copies; a row that lacks one is lost."""
+        copies = self._config.copies
+        faults = {copy // copies: fault for copy, fault in found.faults.items()}
+        kept = np.setdiff1d(np.arange(rows), list(faults))
+        found = found.some(np.isin(found.rows // copies, kept))
+        grid = _Grid((len(kept), copies // self._baselines, self._baselines, self._config.targets))
+        attributions = {name: self._over_noise(grid.of(value)) for name, value in found.attributions.items()}
+        output, start = grid.mean(found.output), grid.mean(found.baseline_output)
+        estimate = self._estimate(grid, found, attributions)
+        assessed = assess(attributions, output, start, self._config.tolerance, estimate, is_complete(self._config))
+        return dataclasses.replace(
+            found,
+            rows=np.repeat(kept, self._config.targets),
+            attributions=attributions,
+            target=grid.first(found.target),
+            target_rank=grid.first(found.target_rank),
+            output=output,
+            baseline_output=start,
+            delta=assessed.delta,
+            relative_delta=assessed.relative_delta,
+            error_estimate=estimate,
+            steps=grid.total(found.steps).astype(np.int32),
+            blind_share=grid.mean(found.blind_share),
+            baseline_spread=_spread(grid, found) if self._baselines > 1 else None,
+            status=assessed.status,
+            faults=faults,
+        )
+
+    def _over_noise(self, values: Values) -> Values:
+        """[rows, noisy, baselines, targets, *shape] → float32 [rows · targets, *shape]."""
+        each = values.mean(axis=2, dtype=np.float64)
+        if self._kind == "smoothgrad_squared":
+            each = each**2
+        over = each.var(axis=1) if self._kind == "vargrad" else each.mean(axis=1)
+        merged: Values = over.reshape(-1, *values.shape[4:]).astype(np.float32)
+        return merged
+
+    def _estimate(self, grid: _Grid, found: Explanation, merged: Mapping[str, Values]) -> Doubles | None:
+        """A bound on the relative error of a mean: its copies' errors add up. For squares, the mean of the copies'."""
+        if found.error_estimate is None:
+            return None
+        size = _norm(found.attributions)
+        errors = grid.total(found.error_estimate * size)
+        whole = _norm(merged) * self._config.copies if self._kind == "smoothgrad" else grid.total(size)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            estimate: Doubles = np.where(errors == 0, 0.0, errors / whole)
+        return estimate
+
+
+def _norm(attributions: Mapping[str, Values]) -> Doubles:
+    """Σ |attribution| of each entry, float64 [n]."""
+    sums = [np.abs(value).reshape(len(value), -1).sum(axis=1, dtype=np.float64) for value in attributions.values()]
+    total: Doubles = np.sum(sums, axis=0)
+    return total
+
+
+def _spread(grid: _Grid, found: Explanation) -> Values:
+    """The mean L1 distance of the baselines' attributions from their mean, over its norm; float32 [rows · targets]."""
+    distance, size = [], []
+    for value in found.attributions.values():
+        each = grid.of(value.reshape(len(value), -1)).mean(axis=1, dtype=np.float64)
+        middle = each.mean(axis=1, keepdims=True)
+        distance.append(np.abs(each - middle).sum(axis=3).mean(axis=1))
+        size.append(np.abs(middle).sum(axis=3)[:, 0])
+    apart, whole = np.sum(distance, axis=0).reshape(-1), np.sum(size, axis=0).reshape(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(apart == 0, 0.0, apart / whole).astype(np.float32)

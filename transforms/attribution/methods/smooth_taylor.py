@@ -1,0 +1,11 @@
+"""SmoothTaylor: the mean of (x − r) ⊙ ∂F(r) over noisy copies r of the row, which are its baselines.
+
+No completeness: a linear F gets 0, F = ½ xᵀHx gets −σ² diag H. Source: Goh et al., "Understanding Integrated
+Gradients with SmoothTaylor for Deep Neural Network Attribution", ICPR 2020.
+"""
+
+from __future__ import annotations
+
+from transforms.attribution.methods.method import Method, difference, one_point
+
+METHOD = Method(levels=one_point(0.0), factor=difference, complete=False)

@@ -1,0 +1,73 @@
+"""Where the paths of some rows start: z and F at their baselines, computed once where rows share them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transforms.attribution import baselines as base
+from transforms.attribution.baseline_config import ColumnBaseline, draws
+from transforms.attribution.batch import Batch
+from transforms.attribution.compute import Compute, Mask
+from transforms.attribution.config import AttributionConfig
+from transforms.attribution.kernel import Shape
+from transforms.attribution.model import Model, ModelInput
+from transforms.errors import UsageError
+
+Values = npt.NDArray[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """The baselines of some rows: each explained input of the head, [rows | 1, *shape], and F, [rows | 1, classes]."""
+
+    heads: list[Values]
+    outputs: Values
+    lost: Mask
+
+
+class Starts:
+    """The starts of a model's rows under one configuration."""
+
+    def __init__(self, model: Model, config: AttributionConfig) -> None:
+        self._model, self._config = model, config
+        self._shared: dict[tuple[Shape, ...], Start] = {}
+
+    def baselines(self, batch: Batch) -> list[Values]:
+        """Of each explained input, [rows | 1, *shape]."""
+        return [self._baseline(batch, spec) for spec in self._model.explained]
+
+    def _baseline(self, batch: Batch, spec: ModelInput) -> Values:
+        rows, shape = len(batch.inputs[spec.name]), batch.inputs[spec.name].shape[1:]
+        if spec.name in batch.baselines:
+            return base.given_baseline(batch.baselines[spec.name], spec, rows, shape)
+        baseline = self._config.baseline_of(spec.name)
+        if isinstance(baseline, ColumnBaseline):
+            raise UsageError("E_BASELINE_MISSING", f"the baseline of {spec.name!r} is a column; give its values")
+        (one, _), *_ = draws(baseline)
+        return base.constant(one, spec, shape)[np.newaxis]
+
+    def of(self, batch: Batch, inputs: list[Values], baselines: list[Values], compute: Compute) -> Start:
+        """z and F at the baselines, one for all rows where they share it; that of the configuration is kept."""
+        one_for_all = len(baselines) == len(inputs) and all(len(value) == 1 for value in baselines)
+        if not one_for_all:
+            given, rows = iter(baselines), len(inputs[0])
+            fed = [
+                np.broadcast_to(next(given), (rows, *value.shape[1:])) if spec.explained else value
+                for spec, value in zip(self._model.inputs, inputs, strict=True)
+            ]
+            return self._start_at(fed, compute)
+        if batch.baselines:
+            return self._start_at(baselines, compute)
+        key = tuple(value.shape for value in baselines)
+        if key not in self._shared:
+            self._shared[key] = self._start_at(baselines, compute)
+        return self._shared[key]
+
+    def _start_at(self, fed: list[Values], compute: Compute) -> Start:
+        heads, outputs, lost = compute.forward(fed)
+        explained = [value for value, spec in zip(heads, compute.kernel.heads, strict=True) if spec.explained]
+        return Start(explained, outputs, lost)

@@ -106,8 +106,8 @@ def test_plan_writes_nothing(attribeam: Command, written: Any, tmp_path: pathlib
 def test_plan_tells_what_steps_auto_may_take(attribeam: Command, written: Any) -> None:
     code, said, _ = attribeam("plan", written(attribution={"steps": "auto", "target": {"top_k": 2}, "max_steps": 100}))
     assert code == 0
-    # 23 rows of 2 targets, from the second level's 4 nodes
-    assert "184 to 4,600 (steps: auto, tolerance 0.02)" in said and "tuned while running" in said
+    # 23 rows of 2 targets, from the second level's 4 nodes to the last level's 64
+    assert "184 to 2,944 (steps: auto, tolerance 0.02)" in said and "tuned while running" in said
 
 
 def test_plan_shows_what_is_done_already(attribeam: Command, written: Any, tmp_path: pathlib.Path) -> None:

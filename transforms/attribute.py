@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from typing import Any
 
 import apache_beam as beam
@@ -91,8 +91,8 @@ def attribute_shard(
             def write(examples: Examples, explanation: Explanation) -> None:
                 writer.write(record_batch(examples, explanation, schema, shard.name, job.output))
 
-            with behind(write, DEPTH) as later:
-                for explained in _explained(shard, job, explainer, refusals, feeding):
+            with behind(write, DEPTH) as later, closing(_explained(shard, job, explainer, refusals, feeding)) as found:
+                for explained in found:
                     later(*explained)
         if refusals:
             refusals.sort(key=lambda refusal: refusal.source_row)
@@ -168,10 +168,12 @@ def _explained(
         with feeding:
             yield from ahead(batches(), DEPTH)
 
-    for explanation in explainer.stream(fed()):
-        examples = under_way.popleft()
-        refusals.extend(examples.refuse(explanation.faults, shard.name)[1])
-        yield examples, explanation
+    # closed at once, here and by the caller, whatever fails: an error would keep the lock that the next shard waits for
+    with closing(fed()) as fields:
+        for explanation in explainer.stream(fields):
+            examples = under_way.popleft()
+            refusals.extend(examples.refuse(explanation.faults, shard.name)[1])
+            yield examples, explanation
 
 
 class AttributeShards(beam.PTransform):  # type: ignore[misc]

@@ -137,3 +137,21 @@ def test_what_is_under_way_is_published_when_a_shard_fails(bundle: Any, prepared
     with pytest.raises(AttribeamError, match="E_PARQUET_INVALID"):
         bundle([dataclasses.replace(broken, rows=rows), whole])
     assert open_place(made.job.root).names() == [made.job.part_of(whole)]
+
+
+def test_a_shard_that_cannot_be_written_does_not_hold_up_the_next(
+    bundle: Any, prepared: tuple[Prepared, Explainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, whole = prepared[0], attribute.record_batch
+    first, second = made.shards[:2]
+    rows = {first.rows.start}
+
+    def full(examples: Any, *rest: Any) -> Any:
+        if rows & set(examples.source_rows.tolist()):
+            raise OSError("no space left on device")
+        return whole(examples, *rest)
+
+    monkeypatch.setattr(attribute, "record_batch", full)
+    with pytest.raises(OSError, match="no space left"):
+        bundle([first, second])
+    assert open_place(made.job.root).names() == [made.job.part_of(second)]

@@ -78,7 +78,12 @@ def _share_cores() -> None:
     if tf.config.threading.get_intra_op_parallelism_threads() or "TF_NUM_INTRAOP_THREADS" in os.environ:
         return
     with contextlib.suppress(RuntimeError):  # TensorFlow has computed already
-        tf.config.threading.set_intra_op_parallelism_threads(max(1, len(os.sched_getaffinity(0)) // CALLS_IN_FLIGHT))
+        tf.config.threading.set_intra_op_parallelism_threads(max(1, _cores() // CALLS_IN_FLIGHT))
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _identities(count: int) -> list[str]:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, closing
 from typing import Any
@@ -149,7 +149,7 @@ def _explained(
     explainer: Explainer,
     refusals: list[Refusal],
     feeding: AbstractContextManager[Any],
-) -> Iterator[tuple[Examples, Explanation]]:
+) -> Generator[tuple[Examples, Explanation], None, None]:
     """Every batch that can be explained, with its explanation; those rows that cannot are added to `refusals`."""
     under_way: deque[Examples] = deque()
 
@@ -164,7 +164,7 @@ def _explained(
                 under_way.append(examples)
                 yield Batch(examples.inputs, examples.labels, examples.baselines, row_ids=examples.row_ids)
 
-    def fed() -> Iterator[Batch]:
+    def fed() -> Generator[Batch, None, None]:
         with feeding:
             yield from ahead(batches(), DEPTH)
 

@@ -94,7 +94,7 @@ def pilot(prepared: Prepared, explainer: Explainer, rows: int) -> Estimate:
             job, other = dataclasses.replace(prepared.job, attribution=config), Explainer(explainer.model, config)
             return _figure([measured(f"{tolerance}", job, other, block)[1] for block in blocks])
 
-        on_path = prepared.job.attribution.method == "integrated_gradients"
+        on_path = prepared.job.attribution.method.name == "integrated_gradients"
         tolerances = TOLERANCES if on_path else ()  # other methods have a fixed number of points
         measured("warm-up", prepared.job, explainer, blocks[0])
         seconds, gradients, size = zip(

@@ -17,7 +17,7 @@ from pipeline.progress import describe
 from pipeline.status import Watch
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.methods import METHODS
+from transforms.attribution.methods import method_of
 from transforms.attribution.model import Model
 from transforms.records import part
 from transforms.storage.manifest import RUN
@@ -76,7 +76,7 @@ def _facts(config: JobConfig, prepared: Prepared, explainer: Explainer) -> dict[
 
 
 def _gradients(rows: int, config: AttributionConfig) -> str:
-    levels = METHODS[config.method].levels(config)
+    levels = method_of(config).levels
     least, most = (rows * config.targets * config.copies * level.steps for level in (levels[:2][-1], levels[-1]))
     if least < most:
         return f"{least:,} to {most:,} (steps: auto, tolerance {config.tolerance:g}); --pilot N measures how many"

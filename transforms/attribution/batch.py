@@ -26,6 +26,8 @@ class Batch:
         rounding: relative L1 error that is known beforehand, float64 [rows, targets]; it adds to the estimate.
         row_ids: of the rows; with the seed they decide what is drawn for a row. None: their positions.
         chosen: int64 [rows, targets], the explained entries of the output where they are known beforehand.
+        alike: so many rows, one after another, have the same inputs, all through the batch.
+        places: α of each row's only point, float64 [rows, 1], where the method draws it.
     """
 
     inputs: Mapping[str, Values]
@@ -34,6 +36,8 @@ class Batch:
     rounding: npt.NDArray[np.float64] | None = None
     row_ids: Sequence[str] | None = None
     chosen: npt.NDArray[np.int64] | None = None
+    alike: int = 1
+    places: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))

@@ -78,13 +78,17 @@ class Compute:
         return sums, np.concatenate([lost for _, lost in pieces])
 
     def _one_slot(self, paths: Paths) -> tuple[list[Values], Mask]:
-        count = paths.nodes.shape[1]
-        if (count <= self.batching.points or count == 1) and (found := self._attempt(paths, 1)) is not None:
+        count, overlap = paths.nodes.shape[1], self.kernel.integrand.overlap
+        least = count == 1 + overlap
+        if (count <= self.batching.points or least) and (found := self._attempt(paths, 1)) is not None:
             return found, np.zeros(1, dtype=bool)
-        if count == 1:
+        if least:
             shape = (1, paths.target.shape[1])
-            return [np.full((*shape, *start.shape[1:]), np.nan) for start in paths.baselines], np.ones(1, dtype=bool)
-        halves = [self._one_slot(paths.of_nodes(part)) for part in _halved(slice(0, count), count)]
+            blanks = [np.full((*shape, *start.shape[1:]), np.nan) for start in paths.baselines]
+            return [*blanks, np.full(shape, np.nan)], np.ones(1, dtype=bool)
+        middle = -(-(count - overlap) // 2)
+        parts = slice(middle, count), slice(0, middle + overlap)
+        halves = [self._one_slot(paths.of_nodes(part)) for part in parts]
         sums = [sum(values) for values in zip(*(values for values, _ in halves), strict=True)]
         return sums, halves[0][1] | halves[1][1]
 

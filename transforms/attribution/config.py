@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from transforms.attribution import baseline_config
+from transforms.attribution import baseline_config, method_config
 from transforms.attribution.baseline_config import Baseline, Baselines
+from transforms.attribution.method_config import BlurIntegratedGradients, MethodConfig
 from transforms.settings import Settings
 
-Method = Literal["integrated_gradients", "smooth_taylor", "saliency", "input_x_gradient"]
 Rule = Literal["riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid", "gauss_legendre", "nested"]
 FIRST_LEVELS = (2, 4)
 
@@ -81,7 +81,7 @@ class AttributionConfig(Settings):
         seed: of everything that is drawn; with a row's id it decides what is drawn for that row.
     """
 
-    method: Method = "integrated_gradients"
+    method: MethodConfig = Field(default_factory=method_config.integrated_gradients)
     noise: Noise | None = None
     target: Literal["label", "predicted"] | Annotated[int, Field(ge=0)] | TopK | None = None
     baseline: Baselines = Field(default_factory=baseline_config.zeros)
@@ -112,11 +112,14 @@ class AttributionConfig(Settings):
     @model_validator(mode="after")
     def _method_fits(self) -> AttributionConfig:
         baseline_config.count(self.baseline)
-        single = [one for baseline in self.baseline.values() for one, _ in baseline_config.draws(baseline)]
-        gaussian = all(isinstance(one, baseline_config.GaussianBaseline) for one in single)
-        if self.method == "smooth_taylor" and not gaussian:
+        single, name = self._single_baselines(), self.method.name
+        if name == "smooth_taylor" and not all(isinstance(one, baseline_config.GaussianBaseline) for one in single):
             raise ValueError("smooth_taylor starts at noisy copies: give baseline: {gaussian: 0.1, draws: 150}, say")
-        if self.precision != "float32" and (self.method != "integrated_gradients" or self.copies > 1):
+        if isinstance(self.method, BlurIntegratedGradients) and self.baseline != baseline_config.zeros():
+            raise ValueError("blur_integrated_gradients starts at the row blurred by max_sigma: leave baseline out")
+        if name == "expected_gradients" and baseline_config.count(self.baseline) == 1:
+            raise ValueError("expected_gradients is a mean over baselines: give baseline: {samples: 50}, say")
+        if self.precision != "float32" and (name != "integrated_gradients" or self.copies > 1):
             raise ValueError("a lower precision is for integrated_gradients of one baseline, without noise")
         return self
 
@@ -128,8 +131,11 @@ class AttributionConfig(Settings):
     @property
     def copied(self) -> bool:
         """Whether what is explained of a row is made from it: copies, or a baseline of its own."""
-        single = [one for baseline in self.baseline.values() for one, _ in baseline_config.draws(baseline)]
-        return self.copies > 1 or any(map(baseline_config.per_row, single))
+        own = isinstance(self.method, BlurIntegratedGradients)
+        return self.copies > 1 or own or any(map(baseline_config.per_row, self._single_baselines()))
+
+    def _single_baselines(self) -> list[baseline_config.OneBaseline]:
+        return [one for baseline in self.baseline.values() for one, _ in baseline_config.draws(baseline)]
 
     @property
     def targets(self) -> int:
@@ -138,4 +144,6 @@ class AttributionConfig(Settings):
 
     def baseline_of(self, name: str) -> Baseline:
         """The baseline of the input `name`."""
+        if isinstance(self.method, BlurIntegratedGradients):
+            return baseline_config.BlurBaseline(blur=self.method.max_sigma)
         return self.baseline.get(name, self.baseline.get("", "zeros"))

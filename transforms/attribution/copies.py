@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class Copies:
     Args:
         run: explains batches, one after another.
         choose: the entries of the output that are explained of a batch, int64 [rows, targets].
+        jittered: each copy has one point of its own on its path.
     """
 
     def __init__(
@@ -43,10 +44,11 @@ class Copies:
         choose: Callable[[Batch], Rows],
         model: Model,
         config: AttributionConfig,
+        jittered: bool,
     ) -> None:
         self._run, self._choose, self._model, self._config = run, choose, model, config
-        self._noisy = config.noise.draws if config.noise else 1
-        self._merging = Merging(config)
+        self._noisy, self._jittered = config.noise.draws if config.noise else 1, jittered
+        self._merging = Merging(config, jittered)
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[Explanation]:
         """Explain every batch, in order."""
@@ -76,10 +78,18 @@ class Copies:
         ids = [str(row) for row in rows] if batch.row_ids is None else [batch.row_ids[row] for row in rows]
         part, copies = dataclasses.replace(batch.some(rows), row_ids=ids), self._config.copies
         inputs = {spec.name: self._noisy_copies(part, spec) for spec in self._model.inputs}
-        baselines = {spec.name: self._baselines(part, spec) for spec in self._model.explained}
+        baselines = {spec.name: self._baselines(part, spec, inputs[spec.name]) for spec in self._model.explained}
         chosen = np.repeat(self._choose(part), copies, axis=0) if self._config.noise else None
         labels = None if part.labels is None else np.repeat(part.labels, copies)
-        return Batch(inputs, labels, baselines, chosen=chosen)
+        places = self._places(ids) if self._jittered else None
+        return Batch(inputs, labels, baselines, chosen=chosen, alike=copies // self._noisy, places=places)
+
+    def _places(self, ids: Sequence[str]) -> npt.NDArray[np.float64]:
+        """α of every copy, [rows · copies, 1]: one in each of as many equal parts of the path as baselines."""
+        count = self._config.copies // self._noisy
+        numbers = [generator(self._config.seed, "alpha", name) for name in ids]
+        drawn = np.stack([(one.permutation(count) + one.uniform(size=count)) / count for one in numbers])
+        return np.repeat(drawn[:, np.newaxis], self._noisy, axis=1).reshape(-1, 1)
 
     def _noisy_copies(self, part: Batch, spec: ModelInput) -> Values:
         values, noise = part.inputs[spec.name], self._config.noise
@@ -91,28 +101,32 @@ class Copies:
         noisy = (values[:, np.newaxis] + drawn).astype(spec.point_dtype)
         return np.repeat(noisy.reshape(-1, *values.shape[1:]), self._config.copies // noise.draws, axis=0)
 
-    def _baselines(self, part: Batch, spec: ModelInput) -> Values:
-        """Of every copy of every row, [rows · copies, *shape]."""
-        values = part.inputs[spec.name].astype(spec.point_dtype, copy=False)
-        shape, count = values.shape[1:], self._config.copies // self._noisy
-        listed = self._config.baseline_of(spec.name)
+    def _baselines(self, part: Batch, spec: ModelInput, inputs: Values) -> Values:
+        """Of every copy of every row, [rows · copies, *shape]; those made from a row are made from its noisy copy."""
+        count, listed = self._config.copies // self._noisy, self._config.baseline_of(spec.name)
+        noisy, shape = inputs[::count].astype(spec.point_dtype, copy=False), inputs.shape[1:]
         singles = [one for one, draw in draws(listed) if draw == 0]
         if spec.name in part.baselines and not any(isinstance(one, ColumnBaseline) for one in singles):
-            found = [given_baseline(part.baselines[spec.name], spec, len(part), shape)[:, np.newaxis]]
+            found = [self._given(part, spec, shape)]
         else:
-            found = [self._single(one, place, part, spec) for place, one in enumerate(singles)]
-        each = np.concatenate([np.broadcast_to(value, (len(part), *value.shape[1:])) for value in found], axis=1)
-        whole = np.broadcast_to(each, (len(part), count, *shape))[:, np.newaxis]
-        return np.broadcast_to(whole, (len(part), self._noisy, count, *shape)).reshape(-1, *shape)
+            found = [self._single(one, place, part, spec, noisy) for place, one in enumerate(singles)]
+        each = np.concatenate([np.broadcast_to(value, (len(noisy), *value.shape[1:])) for value in found], axis=1)
+        return np.broadcast_to(each, (len(noisy), count, *shape)).reshape(-1, *shape)
 
-    def _single(self, one: OneBaseline, place: int, part: Batch, spec: ModelInput) -> Values:
-        """All draws of one baseline, [rows | 1, draws, *shape]."""
-        values = part.inputs[spec.name].astype(spec.point_dtype, copy=False)
+    def _single(self, one: OneBaseline, place: int, part: Batch, spec: ModelInput, noisy: Values) -> Values:
+        """All draws of one baseline, [rows · noisy copies | 1, draws, *shape]."""
+        shape = noisy.shape[1:]
         if isinstance(one, ColumnBaseline):
             if spec.name not in part.baselines:
                 raise UsageError("E_BASELINE_MISSING", f"the baseline of {spec.name!r} is a column; give its values")
-            return given_baseline(part.baselines[spec.name], spec, len(part), values.shape[1:])[:, np.newaxis]
+            return self._given(part, spec, shape)
         if one == "zeros" or isinstance(one, ConstantBaseline):
-            return constant(one, spec, values.shape[1:])[np.newaxis, np.newaxis]
-        names = [("baseline", place, spec.name, name) for name in part.row_ids or ()]
-        return row_baselines(one, values, self._config.seed, names)
+            return constant(one, spec, shape)[np.newaxis, np.newaxis]
+        copies = [(copy,) for copy in range(self._noisy)] if self._noisy > 1 else [()]
+        names = [("baseline", place, spec.name, name, *copy) for name in part.row_ids or () for copy in copies]
+        return row_baselines(one, noisy, self._config.seed, names)
+
+    def _given(self, part: Batch, spec: ModelInput, shape: tuple[int, ...]) -> Values:
+        """[rows · noisy copies | 1, 1, *shape]."""
+        given = given_baseline(part.baselines[spec.name], spec, len(part), shape)[:, np.newaxis]
+        return np.repeat(given, self._noisy, axis=0) if len(given) > 1 else given

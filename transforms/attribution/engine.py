@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transforms.attribution.calls import Block, Call, next_call, tile
 from transforms.attribution.compute import Compute
 from transforms.attribution.device import CALLS_IN_FLIGHT
-from transforms.attribution.explanation import assess
 from transforms.attribution.rules import Level
-from transforms.attribution.work import Block, Call, Mask, Rows, Work, next_call, tile
+from transforms.attribution.work import Mask, Rows, Work
 
 # With a stem, rows whose level is full wait for so many others, as long as there is enough else to compute: one way
 # back through the stem for all costs less than many small ones.
@@ -38,7 +38,7 @@ class Engine:
     def __init__(self, compute: Compute, levels: Sequence[Level], nodes: int, tolerance: float, pool: Executor) -> None:
         self.compute = compute
         self._levels, self._nodes, self._tolerance, self._pool = levels, nodes, tolerance, pool
-        self._tiles = [tile(level.rule, nodes) for level in levels]
+        self._tiles = [tile(level.rule, nodes, compute.kernel.integrand.overlap) for level in levels]
         self._works, self._queue, self._full = deque[Work](), deque[Block](), list[Block]()
         self._in_flight = deque[tuple[Call, Future[tuple[list[npt.NDArray[Any]], Mask]]]]()
 
@@ -104,7 +104,7 @@ class Engine:
             piece = slice(first, first + count * targets)
             shaped = [value[piece].reshape(count, targets, *value.shape[1:]) for value in gradients]
             block.work.lost[block.rows] |= lost[piece].reshape(count, targets).any(axis=1)
-            block.work.settle(block.rows, shaped, self._levels[block.level])
+            block.work.settle(block.rows, shaped, self._levels[block.level], first=block.level == 0)
             self._advance(block.work, block.rows, block.level)
             first = piece.stop
 
@@ -118,10 +118,7 @@ class Engine:
             return np.ones(len(rows), dtype=bool)
         if level == 0:  # nothing to compare with
             return work.lost[rows]
-        chosen, values = work.chosen, {str(index): value[rows] for index, value in enumerate(work.attributions)}
-        estimate = work.change[rows] + work.rounding[rows]
-        found = assess(values, chosen.output[rows], chosen.baseline_output[rows], self._tolerance, estimate)
-        done: Mask = work.lost[rows] | (found.converged | (found.status == "nonfinite")).all(axis=1)
+        done: Mask = work.lost[rows] | work.converged(rows, self._tolerance)
         return done
 
     def _enqueue(self, work: Work, rows: Rows, level: int) -> None:
@@ -134,5 +131,5 @@ class Engine:
 
 def _sums(blocks: Sequence[Block]) -> list[npt.NDArray[np.float64]]:
     """The sums of rows of several works: [rows · targets, *shape] for each explained input of the head."""
-    parts = [[total[block.rows].reshape(-1, *total.shape[2:]) for total in block.work.sums] for block in blocks]
+    parts = [[total[block.rows].reshape(-1, *total.shape[2:]) for total in block.work.sums[:-1]] for block in blocks]
     return [np.concatenate(values) for values in zip(*parts, strict=True)]

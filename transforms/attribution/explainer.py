@@ -1,13 +1,8 @@
-"""`Explainer`: a loaded model and a compiled, batched integrated-gradients kernel; in a job and in a notebook.
-
-Source of the method: Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", ICML 2017.
-"""
+"""`Explainer`: a loaded model and a compiled, batched kernel of its gradients; in a job and in a notebook."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -18,22 +13,21 @@ import numpy.typing as npt
 from transforms.attribution import baselines as base
 from transforms.attribution import targets
 from transforms.attribution.batch import Batch, by_name, check_inputs
-from transforms.attribution.batching import MAX_POINTS, Batching, first_points
-from transforms.attribution.bfloat16 import in_bfloat16
 from transforms.attribution.compute import Compute
+from transforms.attribution.computes import Computes
 from transforms.attribution.config import AttributionConfig, ModelConfig, TopK
 from transforms.attribution.copies import Copies
-from transforms.attribution.device import CALLS_IN_FLIGHT, Turn, claim_device
+from transforms.attribution.device import CALLS_IN_FLIGHT, claim_device
 from transforms.attribution.engine import Engine
 from transforms.attribution.explanation import LOST, Explanation, assess
-from transforms.attribution.kernel import Kernel, Shape
-from transforms.attribution.methods import METHODS
+from transforms.attribution.guided import Guided
+from transforms.attribution.kernel import Shape
+from transforms.attribution.method_config import GuidedIntegratedGradients
+from transforms.attribution.methods import method_of
 from transforms.attribution.model import Model, load_model
 from transforms.attribution.precision import Course, Trial
-from transforms.attribution.rules import Level
-from transforms.attribution.starts import Starts
-from transforms.attribution.work import Chosen, Work, nodes_in_slot
-from transforms.errors import UsageError
+from transforms.attribution.starts import Start, Starts
+from transforms.attribution.work import Chosen, Work
 
 Values = npt.NDArray[Any]
 
@@ -52,23 +46,13 @@ class Explainer:
     def __init__(self, model: Model, config: AttributionConfig) -> None:
         targets.check_target(config.target, model.classes)
         base.check_baselines(config, model.inputs)
-        self.model, self.config = model, config
-        self._method = METHODS[config.method]
-        self._course = Course(self._method.levels(config), lower=False)
-        self._starts = Starts(model, config)
+        self._method = method_of(config)
+        self.model, self.config = model if self._method.hoisted else model.unhoisted(), config
+        self._course = Course(self._method.levels, lower=False)
+        self._starts = Starts(self.model, config)
         self.device = claim_device()
-        self._accelerated = self.device != "CPU"
+        self._computes = Computes(self.model, config, self._method, self.device != "CPU")
         self._pool = ThreadPoolExecutor(CALLS_IN_FLIGHT, "kernel")
-        self._lower = self._in_lower_precision()
-        # several shards may begin at once
-        self._creating = threading.Lock()
-        self._computes: dict[tuple[bool, tuple[Shape, ...]], Compute] = {}
-        if model.batch and config.batch_size not in ("auto", model.batch):
-            raise UsageError(
-                "E_BATCH_SIZE",
-                f"attribution.batch_size is {config.batch_size}, but the model takes batches of exactly {model.batch};"
-                " leave it at auto, or export the model with a symbolic batch dimension",
-            )
 
     @classmethod
     def load(cls, model: ModelConfig, config: AttributionConfig) -> Explainer:
@@ -109,100 +93,112 @@ class Explainer:
         In a lower precision, a few batches at a time are explained together.
         """
         if self.config.copied:
-            return Copies(self._once, self._chosen, self.model, self.config).stream(batches)
+            jittered = self._method.jittered
+            return Copies(self._once, self._chosen, self.model, self.config, jittered).stream(batches)
         return self._once(batches)
 
-    def _once(self, batches: Iterable[Batch]) -> Iterator[Explanation]:
-        return Trial(self._run, self.config).stream(batches) if self._lower else self._run(batches, self._course)
+    def batch_size(self, shapes: Sequence[Shape]) -> int:
+        """Gradients computed in one call, at present, for inputs of these shapes; in the lower precision, if any."""
+        return self._computes.batch_size(shapes)
 
-    def _chosen(self, batch: Batch) -> npt.NDArray[np.int64]:
-        """The entries of the output that are explained, [rows, targets]."""
-        inputs = [batch.inputs[spec.name].astype(spec.point_dtype, copy=False) for spec in self.model.inputs]
-        _, table, _ = self._compute([value.shape[1:] for value in inputs]).forward(inputs)
-        return targets.choose(self.config, table, batch.labels)
+    def traces(self) -> int:
+        """Programs that TensorFlow traced so far."""
+        return self._computes.traces()
+
+    def take_out_of_memory(self) -> int:
+        """Calls that did not fit into memory since this was last asked; each was done again in halves."""
+        return self._computes.take_out_of_memory()
+
+    def _once(self, batches: Iterable[Batch]) -> Iterator[Explanation]:
+        if isinstance(self.config.method, GuidedIntegratedGradients):
+            return self._guided(batches, self.config.method)
+        if self._computes.lower:
+            return Trial(self._run, self.config).stream(batches)
+        return self._run(batches, self._course)
 
     def _run(self, batches: Iterable[Batch], course: Course) -> Iterator[Explanation]:
         engine: Engine | None = None
         finish = functools.partial(self._finish, course)
         for batch in batches:
-            shapes = [batch.inputs[spec.name].shape[1:] for spec in self.model.inputs]
-            compute = self._compute(shapes, course.lower)
+            shapes = self._shapes(batch)
+            compute = self._computes.of(shapes, course.lower)
             if engine is None or engine.compute is not compute:
                 # points of another shape need another program: they cannot share a call
                 yield from map(finish, engine.drain() if engine else ())
-                nodes = self._nodes(course.levels)
+                nodes = self._computes.nodes(course.levels)
                 engine = Engine(compute, course.levels, nodes, self.config.tolerance, self._pool)
-            engine.put(self._begin(batch, self._compute(shapes)))
+            engine.put(self._begin(batch, self._computes.of(shapes)))
             yield from map(finish, engine.finished())
         yield from map(finish, engine.drain() if engine else ())
 
-    def batch_size(self, shapes: Sequence[Shape]) -> int:
-        """Gradients computed in one call, at present, for inputs of these shapes; in the lower precision, if any."""
-        compute = self._compute(shapes, lower=self._lower is not None)
-        points, nodes = compute.batching.points, self._nodes(self._course.levels)
-        return max(1, points // nodes) * nodes if points >= nodes else points
+    def _guided(self, batches: Iterable[Batch], options: GuidedIntegratedGradients) -> Iterator[Explanation]:
+        for batch in batches:
+            compute = self._computes.of(self._shapes(batch))
+            work = self._begin(batch, compute)
+            Guided(compute, options, self._method.levels, self.config.tolerance, self._pool).explain(work)
+            yield self._finish(self._course, work)
 
-    def traces(self) -> int:
-        """Programs that TensorFlow traced so far."""
-        return sum(compute.kernel.traces() for compute in self._computes.values())
+    def _shapes(self, batch: Batch) -> list[Shape]:
+        return [batch.inputs[spec.name].shape[1:] for spec in self.model.inputs]
 
-    def take_out_of_memory(self) -> int:
-        """Calls that did not fit into memory since this was last asked; each was done again in halves."""
-        return sum(compute.batching.take_out_of_memory() for compute in self._computes.values())
+    def _chosen(self, batch: Batch) -> npt.NDArray[np.int64]:
+        """The entries of the output that are explained, [rows, targets]."""
+        known = targets.known(self.config, len(batch), batch.labels, self.model.classes)
+        if known is not None:
+            return known
+        _, table, _ = self._computes.of(self._shapes(batch)).forward(self._fed(batch))
+        return targets.choose(self.config, table)
 
-    def _in_lower_precision(self) -> Model | None:
-        """The model whose gradients are taken on trial; None: float32, which on a CPU is what TF32 is."""
-        if self.config.precision == "bfloat16":
-            return in_bfloat16(self.model)
-        return self.model if self.config.precision == "tf32" and self._accelerated else None
-
-    def _compute(self, shapes: Sequence[Shape], lower: bool = False) -> Compute:
-        """What computes in float32, and in the lower precision the gradients."""
-        key = (lower, tuple(shapes))
-        with self._creating:
-            if key not in self._computes:
-                self._computes[key] = self._new_compute(key[1], lower)
-        return self._computes[key]
-
-    def _new_compute(self, shapes: tuple[Shape, ...], lower: bool) -> Compute:
-        given = self.model.batch or self.config.batch_size
-        size = first_points(sum(int(np.prod(shape)) for shape in shapes)) if given == "auto" else given
-        model = self._lower if lower and self._lower else self.model
-        kernel = Kernel(model, shapes, self.config.targets, self._accelerated)
-        tensor_float_32 = lower and self.config.precision == "tf32"
-        turn = Turn(tensor_float_32) if self._accelerated else contextlib.nullcontext()
-        # XLA compiles every size anew: an accelerator gets full calls only
-        exact = given != "auto" or self._accelerated
-        return Compute(kernel, Batching(size, given == "auto"), exact, turn)
-
-    def _nodes(self, levels: Sequence[Level]) -> int:
-        if self.model.batch:
-            return nodes_in_slot(levels, self.model.batch, exact=True)
-        size = self.config.batch_size
-        return nodes_in_slot(levels, MAX_POINTS if size == "auto" else size)
+    def _fed(self, batch: Batch) -> list[Values]:
+        return [batch.inputs[spec.name].astype(spec.point_dtype, copy=False) for spec in self.model.inputs]
 
     def _begin(self, batch: Batch, compute: Compute) -> Work:
-        inputs = [batch.inputs[spec.name].astype(spec.point_dtype, copy=False) for spec in self.model.inputs]
-        baselines = self._starts.baselines(batch)
-        heads, table, lost = compute.forward(inputs)
-        target = targets.choose(self.config, table, batch.labels) if batch.chosen is None else batch.chosen
-        start = self._starts.of(batch, inputs, baselines, compute)
-        rows = np.arange(len(table))[:, np.newaxis]
-        start_row = rows if len(start.outputs) > 1 else np.zeros_like(rows)
+        inputs, baselines = self._fed(batch), self._starts.baselines(batch)
+        target = batch.chosen
+        if target is None:
+            target = targets.known(self.config, len(batch), batch.labels, self.model.classes)
+        if target is not None and self._method.only == "input":  # F comes with the gradient
+            heads, lost = inputs, np.zeros(len(batch), dtype=bool)
+            output = np.full(target.shape, np.nan, np.float32)
+        else:
+            heads, table, lost = self._forward(batch, inputs, compute)
+            target = targets.choose(self.config, table) if target is None else target
+            output = np.take_along_axis(table, target, axis=1)
+        start = self._start(batch, inputs, baselines, compute)
+        start_row = np.arange(len(batch) if len(start.outputs) > 1 else 1)[:, np.newaxis]
+        chosen = Chosen(target, output, start.outputs[start_row, target])
         explained = [value for value, spec in zip(inputs, self.model.inputs, strict=True) if spec.explained]
-        chosen = Chosen(target, table[rows, target], start.outputs[start_row, target])
-        work = Work(explained, baselines, heads, start.heads, chosen, self._method.factor)
+        work = Work(explained, baselines, heads, start.heads, chosen, self._method.factor, batch.places)
         work.lost |= lost | start.lost
         if batch.rounding is not None:
             work.rounding += batch.rounding
         return work
+
+    def _forward(self, batch: Batch, inputs: list[Values], compute: Compute) -> tuple[list[Values], Values, Values]:
+        """What the head takes, F and which rows are lost; once for the copies of a row that are all alike."""
+        heads, table, lost = compute.forward([value[:: batch.alike] for value in inputs])
+        if batch.alike == 1:
+            return heads, table, lost
+        heads, (table, lost) = (
+            [np.repeat(value, batch.alike, axis=0) for value in part] for part in (heads, (table, lost))
+        )
+        return heads, table, lost
+
+    def _start(self, batch: Batch, inputs: list[Values], baselines: list[Values], compute: Compute) -> Start:
+        if self._method.only == "baseline":  # F comes with the gradient
+            blank = np.full((1, self.model.classes), np.nan, np.float32)
+            return Start(baselines, blank, np.zeros(1, dtype=bool))
+        return self._starts.of(batch, inputs, baselines, compute)
 
     def _finish(self, course: Course, work: Work) -> Explanation:
         names, count = [spec.name for spec in self.model.explained], self.config.targets
         kept, chosen = np.flatnonzero(~work.lost), work.chosen
         flat = [value[kept].reshape(len(kept) * count, *value.shape[2:]) for value in work.attributions]
         attributions = dict(zip(names, flat, strict=True))
-        output, start = (v[kept].reshape(-1).astype(np.float32) for v in (chosen.output, chosen.baseline_output))
+        ends = {"input": chosen.output, "baseline": chosen.baseline_output}
+        if self._method.only:
+            ends[self._method.only] = work.sums[-1]
+        output, start = (value[kept].reshape(-1).astype(np.float32) for value in ends.values())
         change = work.change if len(course.levels) > 1 else np.zeros_like(work.change)
         estimated = len(course.levels) > 1 or course.lower
         estimate = (change + work.rounding)[kept].reshape(-1) if estimated else None

@@ -1,4 +1,4 @@
-"""The compiled functions: F of a batch, and the weighted sum of its gradients at points on straight paths.
+"""The compiled functions: F of a batch, and what is summed of its gradients at points on paths, mostly straight ones.
 
 The batch dimension is left open, so each function is traced once, whatever the size of a call. Nodes, weights and
 targets are data: any rule runs through the same program.
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from transforms.attribution.integrand import STRAIGHT, Integrand, Points, sum_by_slot
 from transforms.attribution.model import Model, ModelInput
 
 Values = npt.NDArray[Any]
@@ -69,10 +70,14 @@ class Kernel:
         shapes: of each model input, without the batch dimension.
         targets: entries of the output that are explained for each row.
         compiled: by XLA; for accelerators.
+        integrand: what is summed over the points of a slot.
     """
 
-    def __init__(self, model: Model, shapes: Sequence[Shape], targets: int, compiled: bool) -> None:
+    def __init__(
+        self, model: Model, shapes: Sequence[Shape], targets: int, compiled: bool, integrand: Integrand = STRAIGHT
+    ) -> None:
         self.model, self.stem, self._inlined = model, model.stem, model.inlined()
+        self.integrand = integrand
         self.heads: tuple[ModelInput, ...] = model.stem.heads if model.stem else model.inputs
         self.explained = tuple(spec for spec in self.heads if spec.explained)
         self._real = model.real_dtype
@@ -98,7 +103,11 @@ class Kernel:
         return [value.numpy() for value in heads] if self.stem else list(inputs), outputs.numpy()
 
     def gradients(self, paths: Paths) -> list[Values]:
-        """Σ weight · ∂F_target/∂z over the nodes of each slot: [slots, targets, *shape] for every explained z."""
+        """What the integrand gives of each slot: Σ weight · ∂F_target/∂z over its nodes, or the like.
+
+        Returns:
+            [slots, targets, *shape] for every explained z, and last Σ weight · F_target, [slots, targets].
+        """
         sums = self._gradients(
             [tf.convert_to_tensor(value) for value in paths.inputs],
             [tf.convert_to_tensor(value) for value in paths.baselines],
@@ -134,21 +143,22 @@ class Kernel:
         self, inputs: list[Any], baselines: list[Any], target: Any, nodes: Any, weights: Any
     ) -> list[Any]:
         starts, count = iter(baselines), tf.shape(nodes)[1]
-        points, explained = [], []
+        fed, explained, tangents = [], [], []
         for value, spec in zip(inputs, self.heads, strict=True):
             if spec.explained:
-                points.append(_on_paths(value, next(starts), nodes))
-                explained.append(points[-1])
+                points, tangent = self.integrand.path(value, next(starts), nodes)
+                fed.append(points)
+                explained.append(points)
+                tangents.append(tangent)
             else:
-                points.append(tf.repeat(value, count, axis=0))
-        outputs = self._inlined.head([self._of_fixed_batch(value) for value in points])
-        # weighted where they are still one number a point, and not once they have the size of the input
-        weighted = tf.reshape(tf.cast(weights, outputs.dtype), [-1, 1])
+                fed.append(tf.repeat(value, count, axis=0))
+        outputs = self._inlined.head([self._of_fixed_batch(value) for value in fed])
+        there = Points(explained, tangents, outputs, nodes, weights)
         sums = []
-        for entry in tf.unstack(tf.repeat(target, count, axis=0), axis=1):
-            seed = tf.one_hot(entry, outputs.shape[1], dtype=outputs.dtype) * weighted
-            gradients = tf.gradients(outputs, explained, seed, unconnected_gradients="zero")
-            sums.append([_sum_by_slot(*pair, nodes) for pair in zip(gradients, explained, strict=True)])
+        for target_entry in tf.unstack(tf.repeat(target, count, axis=0), axis=1):
+            entry = tf.one_hot(target_entry, outputs.shape[1], dtype=outputs.dtype)
+            seen = tf.gather(outputs, target_entry, batch_dims=1) * tf.reshape(tf.cast(weights, outputs.dtype), [-1])
+            sums.append([*self.integrand.combine(there, entry), sum_by_slot(seen, nodes)])
         return [tf.stack(of_input, axis=1) for of_input in zip(*sums, strict=True)]
 
     def _of_fixed_batch(self, points: Any) -> Any:
@@ -163,17 +173,3 @@ def round_up(rows: Values, size: int) -> Values:
 
 def _spec(batch: int | None, shape: Sequence[int | None], spec: ModelInput) -> Any:
     return tf.TensorSpec((batch, *shape), spec.point_dtype)
-
-
-def _on_paths(value: Any, baseline: Any, nodes: Any) -> Any:
-    """[slots, *shape] and [slots, nodes] → every point, [slots · nodes, *shape], slot by slot."""
-    shape = value.shape[1:]
-    step = tf.reshape(tf.cast(nodes, value.dtype), tf.concat([tf.shape(nodes), [1] * len(shape)], 0))
-    points = tf.expand_dims(baseline, 1) + step * tf.expand_dims(value - baseline, 1)
-    return tf.reshape(points, [-1, *shape])
-
-
-def _sum_by_slot(gradient: Any, points: Any, nodes: Any) -> Any:
-    # Not a product with a matrix of weights: there, 0 × NaN would carry one path's NaN into all the others.
-    slots = tf.concat([tf.shape(nodes), points.shape[1:]], 0)
-    return tf.reduce_sum(tf.reshape(gradient, slots), axis=1)

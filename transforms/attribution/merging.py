@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from transforms.attribution.baseline_config import count
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.explanation import Doubles, Explanation, assess
+from transforms.attribution.explanation import Doubles, Explanation, assess, sum_rows
 from transforms.attribution.methods import is_complete
 
 Values = npt.NDArray[Any]
@@ -47,10 +47,13 @@ class Merging:
     """Combines copies: the mean over a row's baselines, then what `noise` says over its noisy copies.
 
     With the mean, completeness holds for the mean outputs, which are what is written; squares and variances have none.
+
+    Args:
+        jittered: the copies are draws of a mean over baselines and places, whose standard error is the estimate.
     """
 
-    def __init__(self, config: AttributionConfig) -> None:
-        self._config, self._baselines = config, count(config.baseline)
+    def __init__(self, config: AttributionConfig, jittered: bool = False) -> None:
+        self._config, self._baselines, self._jittered = config, count(config.baseline), jittered
         self._kind = config.noise.kind if config.noise else "smoothgrad"
 
     def merged(self, found: Explanation, rows: int) -> Explanation:
@@ -77,10 +80,14 @@ class Merging:
             error_estimate=estimate,
             steps=grid.total(found.steps).astype(np.int32),
             blind_share=grid.mean(found.blind_share),
-            baseline_spread=_spread(grid, found) if self._baselines > 1 else None,
+            baseline_spread=self._spread(grid, found),
             status=assessed.status,
             faults=faults,
         )
+
+    def _spread(self, grid: _Grid, found: Explanation) -> Values | None:
+        """The mean L1 distance of the baselines' attributions from their mean, over its norm, float32."""
+        return _over_means(grid, found, _mean_distance).astype(np.float32) if self._baselines > 1 else None
 
     def _over_noise(self, values: Values) -> Values:
         """[rows, noisy, baselines, targets, *shape] → float32 [rows · targets, *shape]."""
@@ -92,32 +99,45 @@ class Merging:
         return merged
 
     def _estimate(self, grid: _Grid, found: Explanation, merged: Mapping[str, Values]) -> Doubles | None:
-        """A bound on the relative error of a mean: its copies' errors add up. For squares, the mean of the copies'."""
+        """A bound on the relative error of a mean: its copies' errors add up. For squares, the mean of the copies'.
+
+        Of a mean over draws, its standard error.
+        """
+        if self._jittered and self._kind == "smoothgrad":
+            return _over_means(grid, found, _standard_error)
         if found.error_estimate is None:
             return None
-        size = _norm(found.attributions)
+        size = sum_rows({name: np.abs(value) for name, value in found.attributions.items()})
         errors = grid.total(found.error_estimate * size)
-        whole = _norm(merged) * self._config.copies if self._kind == "smoothgrad" else grid.total(size)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            estimate: Doubles = np.where(errors == 0, 0.0, errors / whole)
-        return estimate
+        whole = sum_rows({name: np.abs(value) for name, value in merged.items()}) * self._config.copies
+        return _share(errors, whole if self._kind == "smoothgrad" else grid.total(size))
 
 
-def _norm(attributions: Mapping[str, Values]) -> Doubles:
-    """Σ |attribution| of each entry, float64 [n]."""
-    sums = [np.abs(value).reshape(len(value), -1).sum(axis=1, dtype=np.float64) for value in attributions.values()]
-    total: Doubles = np.sum(sums, axis=0)
-    return total
+def _over_means(grid: _Grid, found: Explanation, spread: Callable[[Doubles], Doubles]) -> Doubles:
+    """Σ spread over Σ |mean| of the baselines' attributions, float64 [rows · targets].
 
-
-def _spread(grid: _Grid, found: Explanation) -> Values:
-    """The mean L1 distance of the baselines' attributions from their mean, over its norm; float32 [rows · targets]."""
-    distance, size = [], []
+    Args:
+        spread: of [rows, baselines, targets, features], over the baselines: [rows, targets, features].
+    """
+    wide, size = list[Doubles](), list[Doubles]()
     for value in found.attributions.values():
         each = grid.of(value.reshape(len(value), -1)).mean(axis=1, dtype=np.float64)
-        middle = each.mean(axis=1, keepdims=True)
-        distance.append(np.abs(each - middle).sum(axis=3).mean(axis=1))
-        size.append(np.abs(middle).sum(axis=3)[:, 0])
-    apart, whole = np.sum(distance, axis=0).reshape(-1), np.sum(size, axis=0).reshape(-1)
+        wide.append(spread(each).sum(axis=2))
+        size.append(np.abs(each.mean(axis=1)).sum(axis=2))
+    return _share(np.sum(wide, axis=0).reshape(-1), np.sum(size, axis=0).reshape(-1))
+
+
+def _mean_distance(each: Doubles) -> Doubles:
+    found: Doubles = np.abs(each - each.mean(axis=1, keepdims=True)).mean(axis=1)
+    return found
+
+
+def _standard_error(each: Doubles) -> Doubles:
+    found: Doubles = each.std(axis=1, ddof=1) / np.sqrt(each.shape[1])
+    return found
+
+
+def _share(part: Doubles, whole: Doubles) -> Doubles:
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(apart == 0, 0.0, apart / whole).astype(np.float32)
+        found: Doubles = np.where(part == 0, 0.0, part / whole)
+    return found

@@ -99,6 +99,10 @@ class Model:
         """In which nodes and weights are given: the widest of the explained inputs'."""
         return np.result_type(*(spec.point_dtype for spec in self.explained))
 
+    def unhoisted(self) -> Model:
+        """The same without a stem."""
+        return dataclasses.replace(self, stem=None, head=self.outputs)
+
     def inlined(self) -> Model:
         """The same with its ops in the graph that calls it, not in functions of their own; for `tf.gradients` alone."""
         if not self.frozen:

@@ -15,10 +15,9 @@ from transforms.attribution.baseline_config import (
     MaxDistanceBaseline,
     UniformBaseline,
 )
+from transforms.attribution.blur import blurred
 
 Values = npt.NDArray[Any]
-# A Gaussian is cut off at so many standard deviations, as SciPy does; 6e-5 of it lies beyond.
-CUT_OFF = 4.0
 Drawn = UniformBaseline | GaussianBaseline
 RowBaseline = BlurBaseline | MaxDistanceBaseline | Drawn
 
@@ -53,17 +52,3 @@ def _drawn(baseline: Drawn, shape: tuple[int, ...], numbers: np.random.Generator
     # in pairs of opposite sign: what is odd in the noise cancels to the last bit
     pairs = np.stack([half, -half], axis=1).reshape(-1, *shape)
     return baseline.gaussian * pairs[: baseline.draws]
-
-
-def blurred(rows: Values, sigma: float) -> Values:
-    """Rows [rows, *shape] blurred along the first two axes of each, mirrored at the borders, in the rows' dtype."""
-    reach = int(CUT_OFF * sigma + 0.5)
-    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    found = rows.astype(np.float64)
-    for axis in range(1, min(3, rows.ndim)):
-        size, last = rows.shape[axis], [(0, 0)] * rows.ndim
-        last[axis] = (reach, reach)
-        padded = np.pad(found, last, mode="symmetric")
-        shifted = (np.take(padded, range(start, start + size), axis) for start in range(len(weights)))
-        found = np.sum([weight * value for weight, value in zip(weights / weights.sum(), shifted, strict=True)], axis=0)
-    return found.astype(rows.dtype)

@@ -27,7 +27,7 @@ class Level:
     Attributes:
         rule: the new nodes only, with their weights in this level's sum.
         carry: what the sum of the level before counts in this one's.
-        steps: nodes of this level and all before it.
+        steps: gradients of this level and all before it.
     """
 
     rule: Quadrature
@@ -46,6 +46,24 @@ def levels(config: AttributionConfig) -> tuple[Level, ...]:
         # every second node is new; the weights of the others are half of what they were
         found.append(Level(Quadrature(full.nodes[::2], full.weights[::2]), 0.5, steps))
     return tuple(found)
+
+
+def doubling(config: AttributionConfig) -> tuple[Level, ...]:
+    """So many equal steps; for `steps: auto` 4, 8, 16, … of them, each level anew, `max_steps` in all at most.
+
+    For sums that a finer level cannot go on from. A level's nodes are the ends of its steps, without weights.
+    """
+    if config.steps != "auto":
+        return (_even(config.steps, config.steps),)
+    steps, found = FIRST_LEVELS[-1], [_even(FIRST_LEVELS[-1], FIRST_LEVELS[-1])]
+    while found[-1].steps + 2 * steps <= config.max_steps:
+        steps *= 2
+        found.append(_even(steps, found[-1].steps + steps))
+    return tuple(found)
+
+
+def _even(steps: int, spent: int) -> Level:
+    return Level(Quadrature(np.arange(steps + 1) / steps, np.zeros(steps + 1)), 0.0, spent)
 
 
 def quadrature(rule: Rule, steps: int) -> Quadrature:

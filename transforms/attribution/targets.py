@@ -58,22 +58,17 @@ def given_labels(value: Any, rows: int) -> Indices:
     return np.broadcast_to(labels.astype(np.int64), (rows,))
 
 
-def choose(config: AttributionConfig, outputs: npt.NDArray[np.floating], labels: Indices | None) -> Indices:
-    """The explained entries of each row, int64 [rows, targets].
+def known(config: AttributionConfig, rows: int, labels: Indices | None, classes: int) -> Indices | None:
+    """The explained entries of each row, int64 [rows, targets], where they do not depend on the outputs; else None.
 
     Args:
-        outputs: F at the inputs, [rows, classes].
         labels: int64 [rows], for `target: label`.
 
     Raises:
         UsageError: E_TARGET_LABELS when `target: label` has no labels, E_TARGET_RANGE when one is out of range.
     """
-    rows, classes = outputs.shape
-    if config.target == "predicted":
-        return np.asarray(np.argmax(outputs, axis=1)[:, np.newaxis], np.int64)
-    if isinstance(config.target, TopK):
-        # stable: of equal outputs, the first
-        return np.argsort(-outputs, axis=1, kind="stable")[:, : config.target.top_k].astype(np.int64)
+    if config.target == "predicted" or isinstance(config.target, TopK):
+        return None
     if config.target != "label":
         return np.full((rows, 1), config.target or 0, np.int64)
     if labels is None:
@@ -83,6 +78,15 @@ def choose(config: AttributionConfig, outputs: npt.NDArray[np.floating], labels:
         row, fault = next(iter(faults.items()))
         raise UsageError(fault.code, f"row {row}: {fault.message}")
     return labels[:, np.newaxis]
+
+
+def choose(config: AttributionConfig, outputs: npt.NDArray[np.floating]) -> Indices:
+    """The entries that outputs [rows, classes] decide: the largest, or the largest k; int64 [rows, targets]."""
+    count = config.targets
+    if count == 1:
+        return np.asarray(np.argmax(outputs, axis=1)[:, np.newaxis], np.int64)
+    # stable: of equal outputs, the first
+    return np.argsort(-outputs, axis=1, kind="stable")[:, :count].astype(np.int64)
 
 
 def _out_of_range(target: int, classes: int) -> str:

@@ -1,44 +1,21 @@
-"""The queue of work: which nodes of which rows go into the next call of the kernel."""
+"""The rows of one batch while they are explained: what is known of each, and what is still to come."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.kernel import Paths
-from transforms.attribution.rules import Level, Quadrature
+from transforms.attribution.explanation import assess
+from transforms.attribution.rules import Level
 
 Values = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Factor = Callable[[Values, Values], Values]
-
-# A slot's row is fed, and its sum is brought back and added. Not measured finely: it decides between layouts that waste
-# little, and never costs more than this share of a row's points
-SLOT_COST = 0.1
-MAX_NODES = 64
-
-
-def nodes_in_slot(levels: Sequence[Level], batch_size: int, exact: bool = False) -> int:
-    """The nodes of a slot with which the levels' points cost the least.
-
-    Args:
-        batch_size: points of a call, at most.
-        exact: a call must have just `batch_size` points, for a model that takes no other number.
-    """
-    # the levels of a nested rule double: what divides the first divides them all
-    steps = levels[0].steps
-
-    def cost(nodes: int) -> float:
-        return -(-steps // nodes) * (nodes + SLOT_COST) / steps
-
-    candidates = range(1, min(batch_size, MAX_NODES) + 1)
-    return min((n for n in candidates if not exact or batch_size % n == 0), key=cost)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +37,11 @@ class Work:
         starts: of each explained one of the head, [rows, *shape] or [1, *shape].
         chosen: what is explained of them.
         factor: of inputs and baselines, what the sums are multiplied with.
+        places: nodes of its own for each row, [rows, 1], where the rule has one; None: those of the rule.
 
     Attributes:
-        sums: Σ weight · ∂F/∂z of the level under way, float64 [rows, targets, *shape] by explained input of the head.
+        sums: what the kernel gives at the level under way, such as Σ weight · ∂F/∂z: float64 [rows, targets, *shape] by
+            explained input of the head, and last Σ weight · F, [rows, targets].
         attributions: at the last full level, float32 [rows, targets, *shape] by explained input of the model.
         change: Σ |difference| to the level before, over Σ |attribution|, float64 [rows, targets]; NaN on the first.
         rounding: relative error known beforehand; it adds to the change, float64 [rows, targets].
@@ -79,12 +58,13 @@ class Work:
         starts: list[Values],
         chosen: Chosen,
         factor: Factor,
+        places: npt.NDArray[np.float64] | None = None,
     ) -> None:
         self.inputs, self.baselines, self.heads, self.starts = inputs, baselines, heads, starts
-        self.chosen, self._factor = chosen, factor
+        self.chosen, self.places, self._factor = chosen, places, factor
         shape, self.open = chosen.target.shape, len(chosen.target)
         # a row's points span several slots, and levels: they are summed in float64
-        self.sums = [np.zeros((*shape, *value.shape[1:])) for value in starts]
+        self.sums = [*(np.zeros((*shape, *value.shape[1:])) for value in starts), np.zeros(shape)]
         self.attributions = [np.zeros((*shape, *value.shape[1:]), np.float32) for value in inputs]
         self.change, self.rounding = np.full(shape, np.nan), np.zeros(shape)
         self.steps = np.zeros(shape[0], np.int32)
@@ -116,13 +96,16 @@ class Work:
         features = sum(int(np.prod(x.shape[1:])) for x, _ in pairs)
         return np.asarray(blind / max(1, features), np.float32)
 
-    def settle(self, rows: Rows, gradients: Sequence[Values], level: Level) -> None:
-        """A level of some rows is full: the factor times the sums, [rows, targets, *shape] each."""
+    def settle(self, rows: Rows, gradients: Sequence[Values], level: Level, first: bool) -> None:
+        """A level of some rows is full: the factor times the sums, [rows, targets, *shape] each.
+
+        Args:
+            first: there is no level before it to compare with.
+        """
         change, size = np.zeros((2, len(rows), self.chosen.target.shape[1]))
-        first = not level.carry  # there is no level before it to compare with
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             for index, gradient in enumerate(gradients):
-                factor = self._factor(self.inputs[index][rows], _at(self.baselines[index], rows))
+                factor = self._factor(self.inputs[index][rows], at_rows(self.baselines[index], rows))
                 values = (factor[:, np.newaxis] * gradient).astype(np.float32)
                 if not first:
                     change += _norm(values - self.attributions[index][rows])
@@ -132,79 +115,17 @@ class Work:
             self.change[rows] = np.nan if first else np.where(change == 0, 0.0, change / size)
         self.steps[rows] = level.steps
 
-
-@dataclasses.dataclass
-class Block:
-    """Rows of one work at the same level, waiting; `taken` of their slots are in calls already."""
-
-    work: Work
-    rows: Rows
-    level: int
-    slots: int
-    taken: int = 0
-
-    @property
-    def left(self) -> int:
-        """Slots that no call has taken yet."""
-        return len(self.rows) * self.slots - self.taken
+    def converged(self, rows: Rows, tolerance: float) -> Mask:
+        """Whether the last level of some rows is good enough, or will never be; bool [rows]."""
+        chosen, values = self.chosen, {str(index): value[rows] for index, value in enumerate(self.attributions)}
+        estimate = self.change[rows] + self.rounding[rows]
+        found = assess(values, chosen.output[rows], chosen.baseline_output[rows], tolerance, estimate)
+        done: Mask = (found.converged | (found.status == "nonfinite")).all(axis=1)
+        return done
 
 
-@dataclasses.dataclass(frozen=True)
-class Segment:
-    """What a call takes from one block: `rows`, int [slots], ascending, a row once for each of its slots."""
-
-    work: Work
-    rows: Rows
-    level: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Call:
-    """One call of the kernel: the paths, and whose they are, segment after segment."""
-
-    segments: list[Segment]
-    paths: Paths
-
-
-def tile(rule: Quadrature, nodes: int) -> Quadrature:
-    """The rule in slots of `nodes` points, [slots, nodes]; a ragged tail repeats the last node with weight 0."""
-    missing = -len(rule.nodes) % nodes
-    return Quadrature(
-        np.pad(rule.nodes, (0, missing), mode="edge").reshape(-1, nodes),
-        np.pad(rule.weights, (0, missing)).reshape(-1, nodes),
-    )
-
-
-def next_call(queue: deque[Block], tiles: Sequence[Quadrature], slots: int) -> Call:
-    """Take the next pieces of paths, in the order of the queue, for at most `slots` slots.
-
-    Args:
-        tiles: of each level, in slots.
-    """
-    segments, chosen = list[Segment](), list[Quadrature]()
-    while queue and slots:
-        block = queue[0]
-        position = np.arange(block.taken, block.taken + min(slots, block.left))
-        rule, piece = tiles[block.level], position % block.slots
-        segments.append(Segment(block.work, block.rows[position // block.slots], block.level))
-        chosen.append(Quadrature(rule.nodes[piece], rule.weights[piece]))
-        block.taken, slots = block.taken + len(position), slots - len(position)
-        if not block.left:
-            queue.popleft()
-    return Call(segments, _paths(segments, chosen))
-
-
-def _paths(segments: Sequence[Segment], chosen: Sequence[Quadrature]) -> Paths:
-    return Paths(
-        _stack([[value[part.rows] for value in part.work.heads] for part in segments]),
-        _stack([[_at(value, part.rows) for value in part.work.starts] for part in segments]),
-        np.concatenate([part.work.chosen.target[part.rows] for part in segments]).astype(np.int32),
-        np.concatenate([rule.nodes for rule in chosen]),
-        np.concatenate([rule.weights for rule in chosen]),
-    )
-
-
-def _at(value: Values, rows: Rows) -> Values:
+def at_rows(value: Values, rows: Rows) -> Values:
+    """Of [rows, *shape], or of [1, *shape] which all rows share, the chosen ones."""
     return np.broadcast_to(value, (len(rows), *value.shape[1:])) if len(value) == 1 else value[rows]
 
 
@@ -212,7 +133,3 @@ def _norm(values: Values) -> npt.NDArray[np.float64]:
     """Σ |value| of each row and target, in float64."""
     total: npt.NDArray[np.float64] = np.abs(values).reshape(*values.shape[:2], -1).sum(axis=2, dtype=np.float64)
     return total
-
-
-def _stack(parts: Iterable[list[Values]]) -> list[Values]:
-    return [np.concatenate(values) for values in zip(*parts, strict=True)]

@@ -60,7 +60,7 @@ def fresh(monkeypatch, kernels):
             kernels[key] = Kernel(model, *rest)
         return kernels[key]
 
-    monkeypatch.setattr("transforms.attribution.explainer.Kernel", shared)
+    monkeypatch.setattr("transforms.attribution.computes.Kernel", shared)
     return lambda model, **fields: Explainer(model, AttributionConfig(**fields))
 
 

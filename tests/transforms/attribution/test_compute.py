@@ -91,7 +91,7 @@ def test_one_call_that_does_not_fit(model, fresh, failing, program, moment, fiel
     assert_same(engine.explain(rows()), expected)
     assert len(failed) > number
     assert engine.take_out_of_memory() == 1 and engine.take_out_of_memory() == 0
-    (compute,) = engine._computes.values()
+    (compute,) = engine._computes
     assert compute.batching.points <= max(1, failed[number] // 2)
 
 
@@ -205,7 +205,7 @@ def test_the_model_is_as_before(model, fresh, failing):
 
 
 def test_a_call_that_is_not_full_is_padded_little_and_to_few_shapes(model, fresh):
-    compute = fresh(model, target=0)._compute([(N,)])
+    compute = fresh(model, target=0)._computes.of([(N,)])
     padded = [compute._padding(size, 512) for size in range(1, 513)]
     assert all(size <= found <= max(size + 1, size * 9 / 8) for size, found in enumerate(padded, 1))
     assert padded[-1] == 512 and len({found for found in padded if found > 256}) == 8

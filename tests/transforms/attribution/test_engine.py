@@ -200,7 +200,7 @@ def test_programs_are_traced_once_whatever_goes_through(model_of, explainer, mon
         engine.explain(fields)
         engine.explain(rows()[:3], baselines=rows()[3:6])
         list(engine.stream(Batch({"x": row[np.newaxis]}) for row in rows()))
-    (compute,) = engine._computes.values()
+    (compute,) = engine._computes
     monkeypatch.setattr(batching, "WINDOW_S", 0.0)
     monkeypatch.setattr(batching, "PATIENCE", 99)  # it doubles to the end
     for _ in range(12):

@@ -74,7 +74,7 @@ def test_the_batch_size_is_what_a_call_computes(model_of, fresh, computed):
     for size, memory, points in ((64, 64, 60), (64, 20, 20), (3, 3, 3), (64, 2, 2)):
         engine = fresh(model_of(mlp, **SPEC), steps=STEPS, target=0, batch_size=size)
         assert engine.batch_size([(N,)]) == (60 if size == 64 else size)
-        (compute,) = engine._computes.values()
+        (compute,) = engine._computes
         compute.batching.points = memory
         assert engine.batch_size([(N,)]) == points
         computed.clear()

@@ -113,7 +113,7 @@ def test_any_order_any_stream_any_batch_size(model_of, explainer, name, order, s
     # one explainer a case: its first calls compile nothing new, for its batch size is data to the program
     engine = explainer(case.model(model_of), target="predicted")
     expected = joined(engine.stream([case.batch(np.arange(ROWS))]))
-    for compute in engine._computes.values():
+    for compute in engine._computes:
         compute.batching.points = size
     order = np.array(order)
     assert_same(joined(engine.stream(case.batch(part) for part in pieces(order, sizes))), expected, order)

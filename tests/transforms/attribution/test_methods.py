@@ -1,13 +1,15 @@
 """The methods, each against its closed form; and one that is added here."""
 
+from typing import get_args
+
 import models
 import numpy as np
 import pytest
 
-from transforms.attribution import methods
+from transforms.attribution import method_config, methods
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.methods.method import Method, difference, one_point
+from transforms.attribution.methods.method import Method, one_point
 
 N, ROWS = 4, 7
 MATRIX = ([None, N, N], "float32")
@@ -49,7 +51,7 @@ def test_without_completeness_delta_decides_nothing(model_of, explainer, method)
     baseline = {"x": {"gaussian": 0.5, "draws": 2}, "h": {"gaussian": 0.5, "draws": 2}}
     fields = {"baseline": baseline if method == "smooth_taylor" else {}, "method": method}
     found, *_ = quadratic(model_of, explainer, **fields)
-    assert not methods.METHODS[method].complete
+    assert not methods.is_complete(AttributionConfig(**fields))
     assert set(found.status) == {"ok"} and (found.relative_delta > 0.02).any()
     total = sum(value.reshape(ROWS, -1).sum(axis=1, dtype=np.float64) for value in found.attributions.values())
     np.testing.assert_allclose(
@@ -87,8 +89,8 @@ def affine(x):
 
 
 def test_a_method_is_added_by_one_value(model_of, monkeypatch):
-    half = Method(levels=one_point(0.5), factor=difference, complete=False)
-    monkeypatch.setitem(methods.METHODS, "saliency", half)
+    half = Method(one_point(0.5), complete=False)
+    monkeypatch.setitem(methods.METHODS, "saliency", lambda config: half)
     model = model_of(models.mlp, x=([None, 6], "float32"))
     found = Explainer(model, AttributionConfig(method="saliency", target=0))
     whole = Explainer(model, AttributionConfig(rule="riemann_middle", steps=1, target=0))
@@ -97,5 +99,6 @@ def test_a_method_is_added_by_one_value(model_of, monkeypatch):
 
 
 def test_every_method_of_the_configuration_is_there():
-    kinds = AttributionConfig.model_fields["method"].annotation.__args__
-    assert set(kinds) == set(methods.METHODS)
+    union, *_ = get_args(method_config.MethodConfig)
+    names = [name for kind in get_args(union) for name in get_args(kind.model_fields["name"].annotation)]
+    assert sorted(names) == sorted(methods.METHODS)

@@ -186,7 +186,7 @@ def test_rounding_adds_to_the_estimate(net, explainer, monkeypatch):
     found = explained(explainer, model, x, **settings)
     low, full = (
         Explainer(m, AttributionConfig(target="predicted", max_steps=4, batch_size=BATCH))
-        for m in (explainer(model, target="predicted", batch_size=BATCH, **settings)._lower, model)
+        for m in (explainer(model, target="predicted", batch_size=BATCH, **settings)._computes.lower, model)
     )
     expected = errors(low.explain(x), full.explain(x))
     kept = ~np.isnan(found.error_estimate)

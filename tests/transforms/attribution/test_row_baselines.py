@@ -9,8 +9,9 @@ from transforms.attribution.baseline_config import (
     MaxDistanceBaseline,
     UniformBaseline,
 )
+from transforms.attribution.blur import blurred
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.row_baselines import blurred, generator, row_baselines
+from transforms.attribution.row_baselines import generator, row_baselines
 
 NAMES = [("a",), ("b",), ("c",)]
 
@@ -28,7 +29,7 @@ def mirrored(values, row, column):
 
 @pytest.mark.parametrize(("sigma", "shape"), [(0.7, (5, 6, 2)), (3.0, (4, 3))])
 def test_a_blur_is_a_convolution_with_a_gaussian(sigma, shape):
-    x, reach = rows(*shape), int(4 * sigma + 0.5)
+    x, reach = rows(*shape), int(np.ceil(6 * sigma))
     places = np.arange(-reach, reach + 1)
     weight = np.exp(-(places[:, np.newaxis] ** 2 + places**2) / (2 * sigma**2))
     weight /= weight.sum()
@@ -47,11 +48,11 @@ def test_a_blur_is_a_convolution_with_a_gaussian(sigma, shape):
 
 
 def test_a_row_of_numbers_is_blurred_along_its_only_axis():
-    x = np.zeros((1, 9), np.float32)
-    x[0, 4] = 1
-    weight = np.exp(-0.5 * np.arange(-4, 5) ** 2)
+    x = np.zeros((1, 13), np.float32)
+    x[0, 6] = 1
+    weight = np.exp(-0.5 * np.arange(-6, 7) ** 2)
     np.testing.assert_allclose(blurred(x, 1.0)[0], weight / weight.sum(), rtol=1e-6)
-    assert row_baselines(BlurBaseline(blur=1.0), x, 0, NAMES[:1]).shape == (1, 1, 9)
+    assert row_baselines(BlurBaseline(blur=1.0), x, 0, NAMES[:1]).shape == (1, 1, 13)
 
 
 def test_the_farthest_end_of_the_range():

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transforms.attribution.calls import MAX_NODES, SLOT_COST, Block, next_call, nodes_in_slot, tile
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.methods.method import difference
 from transforms.attribution.rules import levels, quadrature
-from transforms.attribution.work import MAX_NODES, SLOT_COST, Block, Chosen, Work, next_call, nodes_in_slot, tile
+from transforms.attribution.work import Chosen, Work
 
 sizes = st.integers(1, 600)
 AUTO = levels(AttributionConfig(max_steps=512))
@@ -69,8 +70,9 @@ def work(rows):
 
 
 def mean_node(paths):
-    """What a kernel would bring back if the gradient at a point were its place on the path: [slots, targets, 1]."""
-    return [np.sum(paths.nodes * paths.weights, axis=1)[:, np.newaxis, np.newaxis]]
+    """What a kernel would bring back if F and its gradient at a point were the point's place on the path."""
+    mean = np.sum(paths.nodes * paths.weights, axis=1)[:, np.newaxis]
+    return [mean[..., np.newaxis], mean]
 
 
 @pytest.mark.parametrize("slots", [1, 2, 5, 100])
@@ -101,10 +103,10 @@ def test_every_tile_of_every_row_is_computed_once_and_added_to_its_row(slots):
 
 def test_a_level_is_carried_into_the_next_and_their_distance_is_the_change():
     part, rows = work(2), np.array([1])
-    for gradient, level in ((4.0, AUTO[0]), (1.0, AUTO[1])):
+    for first, gradient, level in ((True, 4.0, AUTO[0]), (False, 1.0, AUTO[1])):
         part.begin(rows, level, 1)
-        part.add(rows, [np.full((1, 1, 1), gradient)], np.array([False]))
-        part.settle(rows, [part.sums[0][rows]], level)
+        part.add(rows, [np.full((1, 1, 1), gradient), np.zeros((1, 1))], np.array([False]))
+        part.settle(rows, [part.sums[0][rows]], level, first)
     # the row is 2 from its baseline: 2 · 4 = 8, then 2 · (4/2 + 1) = 6, and |6 − 8| / 6
     assert part.attributions[0].ravel().tolist() == [0, 6]
     assert part.change[1, 0] == 2 / 6 and np.isnan(part.change[0, 0])
@@ -114,5 +116,5 @@ def test_a_level_is_carried_into_the_next_and_their_distance_is_the_change():
 def test_what_is_lost_in_one_slot_is_lost_for_the_row():
     part, rows = work(2), np.array([0, 0, 1])
     part.begin(np.array([0, 1]), AUTO[0], 2)
-    full = part.add(rows, [np.ones((3, 1, 1))], np.array([False, True, False]))
+    full = part.add(rows, [np.ones((3, 1, 1)), np.zeros((3, 1))], np.array([False, True, False]))
     assert full.tolist() == [0] and part.lost.tolist() == [True, False]

@@ -1,17 +1,39 @@
-"""The methods, each a value: which points, which weights, what the gradients are multiplied with."""
+"""The methods, each a value: which points, which weights, how the gradients there combine."""
+
+from collections.abc import Callable
 
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.methods import input_x_gradient, integrated_gradients, saliency, smooth_taylor
+from transforms.attribution.methods import (
+    blur_integrated_gradients,
+    expected_gradients,
+    guided_integrated_gradients,
+    idgi,
+    input_x_gradient,
+    integrated_gradients,
+    path_integrated_gradients,
+    saliency,
+    smooth_taylor,
+)
 from transforms.attribution.methods.method import Method
 
-METHODS: dict[str, Method] = {
-    "integrated_gradients": integrated_gradients.METHOD,
-    "smooth_taylor": smooth_taylor.METHOD,
-    "saliency": saliency.METHOD,
-    "input_x_gradient": input_x_gradient.METHOD,
+METHODS: dict[str, Callable[[AttributionConfig], Method]] = {
+    "integrated_gradients": integrated_gradients.method,
+    "expected_gradients": expected_gradients.method,
+    "smooth_taylor": smooth_taylor.method,
+    "blur_integrated_gradients": blur_integrated_gradients.method,
+    "guided_integrated_gradients": guided_integrated_gradients.method,
+    "idgi": idgi.method,
+    "path_integrated_gradients": path_integrated_gradients.method,
+    "saliency": saliency.method,
+    "input_x_gradient": input_x_gradient.method,
 }
+
+
+def method_of(config: AttributionConfig) -> Method:
+    """The method as configured."""
+    return METHODS[config.method.name](config)
 
 
 def is_complete(config: AttributionConfig) -> bool:
     """Whether what is written of a row sums to F(x) − F(x′): by the method, and by how noisy copies are combined."""
-    return METHODS[config.method].complete and (config.noise is None or config.noise.kind == "smoothgrad")
+    return method_of(config).complete and (config.noise is None or config.noise.kind == "smoothgrad")

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from transforms.attribution.config import AttributionConfig
 from transforms.attribution.methods.method import Method, one_point
 
-METHOD = Method(levels=one_point(1.0), factor=lambda x, start: x.astype(np.float64), complete=False)
+
+def method(config: AttributionConfig) -> Method:
+    """The method as configured."""
+    return Method(one_point(1.0), complete=False, factor=lambda x, start: x.astype(np.float64), only="input")

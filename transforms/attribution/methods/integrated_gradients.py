@@ -5,7 +5,11 @@ Source: Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", ICML
 
 from __future__ import annotations
 
-from transforms.attribution.methods.method import Method, difference
+from transforms.attribution.config import AttributionConfig
+from transforms.attribution.methods.method import Method
 from transforms.attribution.rules import levels
 
-METHOD = Method(levels=levels, factor=difference, complete=True)
+
+def method(config: AttributionConfig) -> Method:
+    """The method as configured."""
+    return Method(levels(config), complete=True)

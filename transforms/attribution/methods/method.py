@@ -4,38 +4,56 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.config import AttributionConfig
+from transforms.attribution.integrand import STRAIGHT, Integrand
 from transforms.attribution.rules import Level, Quadrature
 
 Values = npt.NDArray[Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Method:
-    """A weighted sum of gradients at points on the straight path from baseline to input, times a factor.
-
-    Attributes:
-        levels: the points and their weights; several where a row goes on until it has converged.
-        factor: of inputs and baselines, [rows, *shape] each, what the sum is multiplied with: the same shape, float64.
-        complete: whether Σ attributions → F(x) − F(x′), so that delta tells how good they are.
-    """
-
-    levels: Callable[[AttributionConfig], tuple[Level, ...]]
-    factor: Callable[[Values, Values], Values]
-    complete: bool
-
-
-def one_point(place: float) -> Callable[[AttributionConfig], tuple[Level, ...]]:
-    """The gradient at one point of the path: 0 is the baseline, 1 the input."""
-    return lambda config: (Level(Quadrature(np.array([place]), np.array([1.0])), 0.0, 1),)
 
 
 def difference(inputs: Values, baselines: Values) -> Values:
     """x − x′, in float64."""
     found: Values = inputs - baselines.astype(np.float64)
     return found
+
+
+def ones(inputs: Values, baselines: Values) -> Values:
+    """1 for every feature, in float64."""
+    return np.ones(inputs.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """What gradients at points between baseline and input add up to, times a factor.
+
+    Attributes:
+        levels: the points and their weights; several where a row goes on until it has converged.
+        complete: whether Σ attributions → F(x) − F(x′), so that delta tells how good they are.
+        factor: of inputs and baselines, [rows, *shape] each, what the sum is multiplied with: the same shape, float64.
+        integrand: where the points lie, and how the gradients there combine.
+        only: the end of the path that is a method's only point, which gives F there too.
+        jittered: each copy of a row has one point of its own, drawn between its baseline and the row.
+        sequential: where a point lies depends on the gradient at the one before it.
+    """
+
+    levels: tuple[Level, ...]
+    complete: bool
+    factor: Callable[[Values, Values], Values] = difference
+    integrand: Integrand = STRAIGHT
+    only: Literal["input", "baseline"] | None = None
+    jittered: bool = False
+    sequential: bool = False
+
+    @property
+    def hoisted(self) -> bool:
+        """Whether the affine first part of a model may run once a row: it pays where a row has many points."""
+        return self.integrand.linear and not (self.only or self.sequential or self.jittered)
+
+
+def one_point(place: float) -> tuple[Level, ...]:
+    """The gradient at one point of the path: 0 is the baseline, 1 the input."""
+    return (Level(Quadrature(np.array([place]), np.array([1.0])), 0.0, 1),)

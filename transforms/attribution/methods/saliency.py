@@ -6,8 +6,10 @@ takes the absolute value, as captum does.
 
 from __future__ import annotations
 
-import numpy as np
+from transforms.attribution.config import AttributionConfig
+from transforms.attribution.methods.method import Method, one_point, ones
 
-from transforms.attribution.methods.method import Method, one_point
 
-METHOD = Method(levels=one_point(1.0), factor=lambda x, start: np.ones(x.shape), complete=False)
+def method(config: AttributionConfig) -> Method:
+    """The method as configured."""
+    return Method(one_point(1.0), complete=False, factor=ones, only="input")

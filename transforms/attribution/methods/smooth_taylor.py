@@ -6,6 +6,10 @@ Gradients with SmoothTaylor for Deep Neural Network Attribution", ICPR 2020.
 
 from __future__ import annotations
 
-from transforms.attribution.methods.method import Method, difference, one_point
+from transforms.attribution.config import AttributionConfig
+from transforms.attribution.methods.method import Method, one_point
 
-METHOD = Method(levels=one_point(0.0), factor=difference, complete=False)
+
+def method(config: AttributionConfig) -> Method:
+    """The method as configured."""
+    return Method(one_point(0.0), complete=False, only="baseline")

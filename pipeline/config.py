@@ -12,6 +12,7 @@ import yaml
 from pydantic import ByteSize, Field, ValidationError
 
 from transforms.attribution.config import AttributionConfig, ModelConfig
+from transforms.class_names import read_class_names
 from transforms.errors import UsageError, quoted
 from transforms.records.config import InputConfig, OutputConfig
 from transforms.settings import Settings
@@ -41,13 +42,14 @@ class JobConfig(Settings):
 
 
 def load_config(path: pathlib.Path, overrides: Iterable[str] = ()) -> JobConfig:
-    """Read a YAML file; relative paths in it are taken from its own folder.
+    """Read a YAML file; relative paths in it are taken from its own folder, a file of class names becomes the names.
 
     Args:
         overrides: `key.of.a.part=value` each, the value in YAML.
 
     Raises:
-        UsageError: E_CONFIG_MISSING, E_CONFIG_YAML, E_CONFIG_KEY (with the nearest known key), E_CONFIG_VALUE.
+        UsageError: E_CONFIG_MISSING, E_CONFIG_YAML, E_CONFIG_KEY (with the nearest known key), E_CONFIG_VALUE,
+            E_TARGET_CLASSES.
     """
     values = _parse(path)
     for override in overrides:
@@ -122,7 +124,10 @@ def _under(root: pathlib.Path, config: JobConfig) -> JobConfig:
     def absolute(path: str) -> str:
         return path if is_url(path) else str(root / path)
 
-    model = config.model.model_copy(update={"path": absolute(config.model.path)})
+    classes = config.model.classes
+    # read here, where the file is: workers take the names
+    named = read_class_names(absolute(classes) if isinstance(classes, str) else classes) or None
+    model = config.model.model_copy(update={"path": absolute(config.model.path), "classes": named})
     files = [absolute(path) if (root / path).exists() else _pattern(root, path) for path in config.input.files]
     source = config.input.model_copy(update={"files": files})
     output = config.output.model_copy(update={"path": absolute(config.output.path)})

@@ -7,7 +7,7 @@ import logging
 import pathlib
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -58,6 +58,7 @@ def run(
     root: pathlib.Path,
     beam_options: Sequence[str] = (),
     handle: shared.Shared | None = None,
+    trusted: Collection[str] = (),
 ) -> Outcome:
     """Run the job, or what is left of it.
 
@@ -65,6 +66,7 @@ def run(
         root: folder that input file names are written relative to.
         beam_options: passed on to Beam; without `--runner`, Beam's in-process runner.
         handle: holds the Explainer of this very configuration already, when several runs in this process share it.
+        trusted: modules that the configuration may name functions of.
 
     Raises:
         UsageError, AttribeamError, QuarantineError: see docs/errors.md.
@@ -72,7 +74,7 @@ def run(
     started, options = time.time(), _options(beam_options)
     place = open_place(config.output.path)
     handle = handle or shared.Shared()
-    explainer = handle.acquire(lambda: Explainer.load(config.model, config.attribution))
+    explainer = handle.acquire(lambda: Explainer.load(config.model, config.attribution, trusted))
     prepared = prepare(config, root, explainer, _known_before(place))
     hoisted = explainer.model.stem.tensors if explainer.model.stem else {}
     plan = RunPlan(

@@ -26,13 +26,21 @@ Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value: --set attribution.steps=100.")
 ]
 RunDirectory = Annotated[str, typer.Argument(metavar="OUT", help="The directory (or URL) of a run.")]
+Trusted = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust", metavar="MODULE", help="Allow the configuration to run functions of this Python module; repeatable."
+    ),
+]
 BeamOptions = Annotated[
     list[str] | None, typer.Argument(metavar="[-- BEAM OPTIONS]", help="Options for Beam, after `--`.")
 ]
 
 
 @app.command()
-def run(config: ConfigPath, beam_options: BeamOptions = None, overrides: Overrides = None) -> None:
+def run(
+    config: ConfigPath, beam_options: BeamOptions = None, overrides: Overrides = None, trust: Trusted = None
+) -> None:
     """Run the job, or resume it: shards that are done are not computed again.
 
     Example: attribeam run digits.yaml --set attribution.steps=100 -- --direct_num_workers=2
@@ -40,7 +48,8 @@ def run(config: ConfigPath, beam_options: BeamOptions = None, overrides: Overrid
     from pipeline.config import load_config
     from pipeline.launch import run as launch
 
-    outcome = launch(load_config(config, overrides or ()), config.parent.resolve(), beam_options or ())
+    loaded = load_config(config, overrides or ())
+    outcome = launch(loaded, config.parent.resolve(), beam_options or (), trusted=trust or ())
     _print_outcome(outcome.root, dict(outcome.manifest), outcome.computed)
 
 
@@ -49,6 +58,7 @@ def plan(
     config: ConfigPath,
     overrides: Overrides = None,
     pilot: Annotated[int, typer.Option(min=0, metavar="N", help="Explain N rows for real, and estimate the rest.")] = 0,
+    trust: Trusted = None,
 ) -> None:
     """Show what a run would do, and what is done already, without computing.
 
@@ -58,7 +68,7 @@ def plan(
     from pipeline.config import load_config
     from pipeline.preview import preview
 
-    preview(load_config(config, overrides or ()), config.parent.resolve(), Console(), pilot)
+    preview(load_config(config, overrides or ()), config.parent.resolve(), Console(), pilot, trust or ())
 
 
 @app.command()

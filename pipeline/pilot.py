@@ -91,7 +91,8 @@ def pilot(prepared: Prepared, explainer: Explainer, rows: int) -> Estimate:
             config = prepared.job.attribution.model_copy(
                 update={"steps": "auto", "rule": "nested", "tolerance": tolerance}
             )
-            job, other = dataclasses.replace(prepared.job, attribution=config), Explainer(explainer.model, config)
+            job = dataclasses.replace(prepared.job, attribution=config)
+            other = Explainer(explainer.model, config, job.trusted)
             return _figure([measured(f"{tolerance}", job, other, block)[1] for block in blocks])
 
         on_path = prepared.job.attribution.method.name == "integrated_gradients"

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import JobConfig
+from transforms.attribution.user_code import source_digest
+from transforms.class_names import read_class_names
 from transforms.errors import AttribeamError, UsageError
 from transforms.records import part
 from transforms.records.source import FileSummary, RowRange, index_file
@@ -146,7 +148,13 @@ def make_shards(files: Sequence[InputFile], shard_rows: int) -> list[Shard]:
 
 
 def deciding_values(config: JobConfig, model_digest: str, files: Sequence[InputFile]) -> dict[str, Any]:
-    """Everything that decides the output's values, by dotted key; paths do not, contents do."""
+    """Everything that decides the output's values, by dotted key; paths do not, contents do.
+
+    A user's function counts with the file of its module, which must be imported already.
+
+    Raises:
+        UsageError: E_TARGET_CLASSES, E_CODE_MISSING.
+    """
     plain = config.model_dump(mode="json")
     listing = [[file.name, file.summary.rows, file.summary.digest] for file in files]
     kept = {
@@ -157,6 +165,8 @@ def deciding_values(config: JobConfig, model_digest: str, files: Sequence[InputF
     }
     flat = _flat(kept)
     flat["model.digest"] = model_digest
+    flat["model.classes"] = read_class_names(config.model.classes)
+    flat |= {f"code.{reference}": source_digest(reference) for reference in config.attribution.code}
     flat["input.listing"] = hashlib.sha256(to_json(listing)).hexdigest()
     flat["limits.record_bytes"] = plain["limits"]["record_bytes"]
     flat["schema_version"] = part.SCHEMA_VERSION

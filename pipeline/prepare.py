@@ -76,6 +76,7 @@ def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: 
         layout,
         config.output,
         config.limits.record_bytes,
+        explainer.trusted,
     )
     if known.carried is None:
         _try_one_batch(shards[0], job, explainer)
@@ -90,7 +91,7 @@ def _layout(config: JobConfig, explainer: Explainer) -> Layout:
             "E_FEATURE_INPUTS",
             f"input.features names {sorted(source.features)}, but the model's inputs are {sorted(named)}; name each",
         )
-    if attribution.target == "label" and source.label is None:
+    if attribution.entry == "label" and source.label is None:
         raise UsageError("E_TARGET_LABELS", "attribution.target is label, but input.label names no column; name it")
     by_column = baselines.columns(attribution, model.inputs)
     return Layout(
@@ -98,7 +99,8 @@ def _layout(config: JobConfig, explainer: Explainer) -> Layout:
         baselines=tuple(_feature(config, named[name], column) for name, column in by_column.items()),
         id=source.id,
         label=source.label,
-        target_is_label=attribution.target == "label",
+        target_is_label=attribution.entry == "label",
+        classes=model.output.names,
     )
 
 

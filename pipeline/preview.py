@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Collection
 
 import numpy as np
 from rich.console import Console
@@ -24,16 +25,19 @@ from transforms.storage.manifest import RUN
 from transforms.storage.place import open_place
 
 
-def preview(config: JobConfig, root: pathlib.Path, console: Console, pilot_rows: int = 0) -> None:
+def preview(
+    config: JobConfig, root: pathlib.Path, console: Console, pilot_rows: int = 0, trusted: Collection[str] = ()
+) -> None:
     """Check everything that `run` checks at launch, then print shards, rows, bytes, and what is done already.
 
     Args:
         pilot_rows: explained for real, to estimate the rest; the estimate is kept for the run's manifest.
+        trusted: modules that the configuration may name functions of.
 
     Raises:
         UsageError: as `run` would.
     """
-    explainer = Explainer.load(config.model, config.attribution)
+    explainer = Explainer.load(config.model, config.attribution, trusted)
     prepared = prepare(config, root, explainer, planning.Known())
     listed = Table(box=None, show_header=False)
     for name, value in _facts(config, prepared, explainer).items():

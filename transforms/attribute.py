@@ -200,7 +200,7 @@ class _AttributeShard(beam.DoFn):  # type: ignore[misc]
 
     def setup(self) -> None:
         job = self._job
-        self._explainer = self._handle.acquire(lambda: Explainer.load(job.model, job.attribution))
+        self._explainer = self._handle.acquire(lambda: Explainer.load(job.model, job.attribution, job.trusted))
         self._place = open_place(job.root)
         self._pool, self._feeding = ThreadPoolExecutor(SHARDS_AT_ONCE, "shard"), threading.Lock()
 

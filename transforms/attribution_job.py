@@ -6,7 +6,7 @@ import dataclasses
 
 import pyarrow as pa
 
-from transforms.attribution.config import AttributionConfig, ModelConfig, TopK
+from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explainer import Explainer
 from transforms.records import part
 from transforms.records.config import OutputConfig
@@ -22,6 +22,7 @@ class AttributionJob:
     Attributes:
         root: the run's directory.
         fingerprint: of everything that decides the values.
+        trusted: modules of the user's that a worker may import.
     """
 
     root: str
@@ -31,6 +32,7 @@ class AttributionJob:
     layout: Layout
     output: OutputConfig
     max_record_bytes: int
+    trusted: tuple[str, ...] = ()
 
     def part_of(self, shard: Shard) -> str:
         """The name of a shard's part."""
@@ -52,5 +54,4 @@ class AttributionJob:
         """Of the parts."""
         explained = {spec.name for spec in explainer.model.explained}
         shapes = {feature.name: feature.shape for feature in self.layout.inputs if feature.name in explained}
-        ranked = isinstance(self.attribution.target, TopK)
-        return part.part_schema(shapes, self.output, self.layout.carried, ranked, about)
+        return part.part_schema(shapes, self.output, self.layout.carried, self.attribution.ranked, about)

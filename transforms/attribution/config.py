@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from transforms.attribution import baseline_config, method_config
 from transforms.attribution.baseline_config import Baseline, Baselines
 from transforms.attribution.method_config import BlurIntegratedGradients, MethodConfig
+from transforms.attribution.target_config import Entry, ScalarFunction, Target, TopK, entry_of
 from transforms.settings import Settings
 
 Rule = Literal["riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid", "gauss_legendre", "nested"]
@@ -22,7 +23,8 @@ class ModelConfig(Settings):
         path: a SavedModel directory or a .keras file.
         signature: of a SavedModel; a .keras file has none.
         output: the name (or position) of one output, when the model has several.
-        activation: applied to the output before it is explained.
+        activation: applied to the output before it is explained; softmax over its last axis.
+        classes: names of the entries of the output's last axis, or the path of a text file with one a line.
     """
 
     path: str
@@ -30,18 +32,13 @@ class ModelConfig(Settings):
     output: str | int | None = None
     layer: str | None = None
     activation: Literal["softmax", "sigmoid"] | None = None
+    classes: tuple[str, ...] | str | None = None
 
     @model_validator(mode="after")
     def _layers_come_later(self) -> ModelConfig:
         if self.layer is not None:
             raise ValueError("layer attribution is not available yet; leave model.layer out to explain the inputs")
         return self
-
-
-class TopK(Settings):
-    """The k largest entries of a row's output, each explained on its own, over the same points."""
-
-    top_k: int = Field(ge=1)
 
 
 class Noise(Settings):
@@ -65,8 +62,8 @@ class AttributionConfig(Settings):
     Attributes:
         method: docs/methods.md describes each.
         noise: explain noisy copies of each row, and combine what comes out.
-        target: which entry of the output: `label` (of the row), `predicted` (the largest), an index, the k largest;
-            none for a model with one output.
+        target: which number of the output: `label` (of the row), `predicted` (the largest), an index, a name, the k
+            largest, a difference, one entry of any rank, a reduction, a function; none for a model with one output.
         baseline: for all inputs, or per input by name; kept as a mapping in which "" stands for every other input.
             Several, in a list or drawn, are averaged.
         steps: nodes of the rule, or `auto`: level by level of the nested rule, until the row is within `tolerance`.
@@ -83,7 +80,7 @@ class AttributionConfig(Settings):
 
     method: MethodConfig = Field(default_factory=method_config.integrated_gradients)
     noise: Noise | None = None
-    target: Literal["label", "predicted"] | Annotated[int, Field(ge=0)] | TopK | None = None
+    target: Target | None = None
     baseline: Baselines = Field(default_factory=baseline_config.zeros)
     rule: Rule = "nested"
     steps: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = "auto"
@@ -138,9 +135,24 @@ class AttributionConfig(Settings):
         return [one for baseline in self.baseline.values() for one, _ in baseline_config.draws(baseline)]
 
     @property
+    def entry(self) -> Entry | None:
+        """Which entry of [batch, classes] is explained, to which the objective brings any output."""
+        return entry_of(self.target)
+
+    @property
     def targets(self) -> int:
         """Entries of the output that are explained for each row."""
-        return self.target.top_k if isinstance(self.target, TopK) else 1
+        return self.entry.top_k if isinstance(self.entry, TopK) else 1
+
+    @property
+    def ranked(self) -> bool:
+        """Whether a row's entries come in the order of their outputs."""
+        return isinstance(self.entry, TopK)
+
+    @property
+    def code(self) -> tuple[str, ...]:
+        """The user's own functions that are wanted, as `module:function`."""
+        return (self.target.function,) if isinstance(self.target, ScalarFunction) else ()
 
     def baseline_of(self, name: str) -> Baseline:
         """The baseline of the input `name`."""

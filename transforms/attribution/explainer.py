@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,7 +15,7 @@ from transforms.attribution import targets
 from transforms.attribution.batch import Batch, by_name, check_inputs
 from transforms.attribution.compute import Compute
 from transforms.attribution.computes import Computes
-from transforms.attribution.config import AttributionConfig, ModelConfig, TopK
+from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.copies import Copies
 from transforms.attribution.device import CALLS_IN_FLIGHT, claim_device
 from transforms.attribution.engine import Engine
@@ -25,6 +25,7 @@ from transforms.attribution.kernel import Shape
 from transforms.attribution.method_config import GuidedIntegratedGradients
 from transforms.attribution.methods import method_of
 from transforms.attribution.model import Model, load_model
+from transforms.attribution.objective import aim
 from transforms.attribution.precision import Course, Trial
 from transforms.attribution.starts import Start, Starts
 from transforms.attribution.work import Chosen, Work
@@ -37,17 +38,19 @@ class Explainer:
 
     Attributes:
         device: what computes: `GPU:<name>` or `CPU`.
+        trusted: modules of the user's that the configuration may name functions of; no other is imported.
 
     Raises:
         UsageError: when the target, a baseline or the precision cannot fit the model (E_TARGET_*, E_BASELINE_*,
-            E_BATCH_SIZE, E_PRECISION).
+            E_BATCH_SIZE, E_PRECISION, E_MODEL_OUTPUT_SHAPE, E_CODE_*).
     """
 
-    def __init__(self, model: Model, config: AttributionConfig) -> None:
-        targets.check_target(config.target, model.classes)
+    def __init__(self, model: Model, config: AttributionConfig, trusted: Collection[str] = ()) -> None:
+        model, config = aim(model, config, trusted)
         base.check_baselines(config, model.inputs)
         self._method = method_of(config)
         self.model, self.config = model if self._method.hoisted else model.unhoisted(), config
+        self.trusted = tuple(trusted)
         self._course = Course(self._method.levels, lower=False)
         self._starts = Starts(self.model, config)
         self.device = claim_device()
@@ -55,10 +58,10 @@ class Explainer:
         self._pool = ThreadPoolExecutor(CALLS_IN_FLIGHT, "kernel")
 
     @classmethod
-    def load(cls, model: ModelConfig, config: AttributionConfig) -> Explainer:
+    def load(cls, model: ModelConfig, config: AttributionConfig, trusted: Collection[str] = ()) -> Explainer:
         """Load the model and prepare to explain it; raises what `claim_device`, `load_model` and `Explainer` raise."""
         claim_device()
-        return cls(load_model(model, config.hoist), config)
+        return cls(load_model(model, config.hoist), config, trusted)
 
     def explain(
         self,
@@ -71,7 +74,7 @@ class Explainer:
 
         Args:
             inputs: [rows, *shape], or a mapping from input names to such arrays.
-            target: for `target: label`, the labels: integers, [rows] or one for all.
+            target: for `target: label`, the labels: integers or names of classes, [rows] or one for all.
             baselines: an array or a mapping like `inputs`, one for all rows or one a row; None: as configured.
             row_ids: what is drawn for a row depends on its id, so that a job and a notebook draw the same; None: its
                 position.
@@ -82,7 +85,7 @@ class Explainer:
         named = {name: np.asarray(value) for name, value in by_name(inputs, self.model.inputs).items()}
         check_inputs(named, self.model.inputs)
         rows = len(next(iter(named.values())))
-        labels = None if target is None else targets.given_labels(target, rows)
+        labels = None if target is None else targets.given_labels(target, rows, self.model.output.names)
         given = {} if baselines is None else by_name(baselines, self.model.explained)
         (explanation,) = self.stream([Batch(named, labels, given, row_ids=row_ids)])
         return explanation
@@ -208,7 +211,7 @@ class Explainer:
             rows=np.repeat(kept, count),
             attributions=attributions,
             target=chosen.target[kept].reshape(-1) if self.model.classes > 1 else None,
-            target_rank=ranks if isinstance(self.config.target, TopK) else None,
+            target_rank=ranks if self.config.ranked else None,
             output=output,
             baseline_output=start,
             delta=found.delta,

@@ -18,6 +18,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from transforms.attribution import anatomy, loading, stem
 from transforms.attribution.config import ModelConfig
 from transforms.attribution.loading import Callee
+from transforms.attribution.objective import Objective, Output, as_table, describe_output
 from transforms.attribution.subgraph import cut, inlined, what_comes_before
 from transforms.errors import UsageError
 
@@ -45,25 +46,26 @@ class ModelInput:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A function as [batch, classes], whatever the rank of its output, with the activation applied.
+    """A function as [batch, classes], whatever the rank of its output, with activation and objective applied.
 
     Attributes:
         function: takes a tensor for each input.
         dtypes: that it takes them in.
-        activation: as configured.
+        activation: as configured; softmax is over the last axis.
+        objective: the output, [batch, ...] → [batch, classes].
     """
 
     function: Any
     dtypes: Sequence[Any]
     activation: str | None
+    objective: Callable[[Any], Any] = as_table
 
     def __call__(self, points: Sequence[Any]) -> Any:
         """One tensor per input, [batch, *shape] in its point dtype → [batch, classes], of at least float32."""
         finish = {None: tf.identity, "softmax": tf.nn.softmax, "sigmoid": tf.sigmoid}[self.activation]
         result = self.function(*(tf.cast(point, dtype) for point, dtype in zip(points, self.dtypes, strict=True)))
         result = result[0] if isinstance(result, (list, tuple)) else result
-        table = result if result.shape.rank == 2 else tf.expand_dims(result, -1)
-        return finish(table if table.dtype == tf.float64 else tf.cast(table, tf.float32))
+        return self.objective(finish(result if result.dtype == tf.float64 else tf.cast(result, tf.float32)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,12 +74,13 @@ class Model:
 
     Attributes:
         outputs: tensors, one per input, [batch, *shape] in `point_dtype` → [batch, classes].
-        classes: entries of the output of one example.
+        classes: entries of the table of one example; 0 while an output of another rank has no objective.
         batch: the only batch size the model takes, or None for any.
         digest: sha256 of the model's files.
         frozen: whether the graph holds its weights as constants.
         stem: the affine first part of the model, where there is one that pays.
         head: the rest: tensors, one per `stem.heads`, → what `outputs` gives; without a stem, `outputs` itself.
+        output: what the model gives before the objective.
     """
 
     inputs: tuple[ModelInput, ...]
@@ -88,6 +91,7 @@ class Model:
     frozen: bool
     stem: stem.Stem | None
     head: Table
+    output: Output
 
     @property
     def explained(self) -> tuple[ModelInput, ...]:
@@ -102,6 +106,13 @@ class Model:
     def unhoisted(self) -> Model:
         """The same without a stem."""
         return dataclasses.replace(self, stem=None, head=self.outputs)
+
+    def aimed_at(self, objective: Objective) -> Model:
+        """The same with another last stage."""
+        if objective.read is self.outputs.objective:
+            return self
+        outputs, head = (dataclasses.replace(part, objective=objective.read) for part in (self.outputs, self.head))
+        return dataclasses.replace(self, outputs=outputs, head=head, classes=objective.classes)
 
     def inlined(self) -> Model:
         """The same with its ops in the graph that calls it, not in functions of their own; for `tf.gradients` alone."""
@@ -118,12 +129,12 @@ def load_model(config: ModelConfig, hoist: bool = True) -> Model:
     Raises:
         UsageError: E_MODEL_MISSING, E_MODEL_INVALID, E_MODEL_H5, E_MODEL_LOAD, E_MODEL_SIGNATURE, E_MODEL_OUTPUT,
             E_MODEL_OUTPUT_SHAPE, E_MODEL_ACTIVATION, E_MODEL_INPUT_SHAPE, E_MODEL_INPUT_DTYPE,
-            E_MODEL_NOT_DIFFERENTIABLE.
+            E_MODEL_NOT_DIFFERENTIABLE, E_TARGET_CLASSES.
     """
     digest = anatomy.digest(config.path)
     callee = loading.load(config)
     concrete = _flat_function(callee)
-    classes = _classes(concrete.outputs[0], config.activation)
+    output = describe_output(concrete.outputs[0], config)
     frozen = _can_freeze(concrete)
     if frozen:
         function, casts = _cut_at_casts(convert_variables_to_constants_v2(concrete, lower_control_flow=False))
@@ -137,7 +148,7 @@ def load_model(config: ModelConfig, hoist: bool = True) -> Model:
     rest, found = stem.hoist(function, inputs) if can_cut else (function, None)
     dtypes = [casts.get(index, spec.dtype) for index, spec in enumerate(callee.inputs)]
     outputs, head = (Table(part, dtypes, config.activation) for part in (function, rest))
-    return Model(inputs, outputs, classes, batch, digest, frozen, found, head if found else outputs)
+    return Model(inputs, outputs, output.classes, batch, digest, frozen, found, head if found else outputs, output)
 
 
 def _flat_function(callee: Callee) -> Any:
@@ -201,28 +212,6 @@ def _not_differentiable(inputs: Sequence[ModelInput]) -> str:
         f"none of the model's inputs can be differentiated: {listed}; integrated gradients need a float input, or an"
         " integer one that the model only casts to float. For token ids, export the part after the embedding"
     )
-
-
-def _classes(output: Any, activation: str | None) -> int:
-    shape = output.shape
-    if shape.rank not in (1, 2) or not output.dtype.is_floating:
-        raise UsageError(
-            "E_MODEL_OUTPUT_SHAPE",
-            f"the model's output is {output.dtype.name} {shape}; it must be float [batch] or [batch, classes]. Choose"
-            " another with model.output, or export a model that reduces it",
-        )
-    classes = 1 if shape.rank == 1 else shape[1]
-    if classes is None:
-        raise UsageError(
-            "E_MODEL_OUTPUT_SHAPE",
-            f"the model does not say how many entries its output {shape} has; export it with a fixed number",
-        )
-    if classes == 1 and activation == "softmax":
-        raise UsageError(
-            "E_MODEL_ACTIVATION",
-            "model.activation is softmax, which is 1 whatever the one entry of this output is; use sigmoid, or none",
-        )
-    return int(classes)
 
 
 def _fixed_batch(callee: Callee) -> int | None:

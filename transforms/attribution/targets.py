@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.config import AttributionConfig, TopK
+from transforms.attribution.config import AttributionConfig
+from transforms.attribution.target_config import Contrast, Entry, NamedClass, Reduced, Target, TopK
+from transforms.class_names import index_of
 from transforms.errors import Fault, UsageError
 
 Indices = npt.NDArray[np.int64]
 
 
-def check_target(target: str | int | TopK | None, classes: int) -> None:
+def by_index(target: Target | None, names: Sequence[str]) -> Target | None:
+    """The same target with an index in place of every name.
+
+    Raises:
+        UsageError: E_TARGET_NAME.
+    """
+    if isinstance(target, NamedClass):
+        return index_of(target.name, names)
+    if isinstance(target, Contrast):
+        first, second = (index_of(one, names) if isinstance(one, str) else one for one in target.contrast)
+        return Contrast(contrast=(first, second))
+    if isinstance(target, Reduced):
+        return target.model_copy(update={"of": by_index(target.of, names)})
+    return target
+
+
+def check_target(target: Entry | None, classes: int) -> None:
     """Refuse, before anything is computed, a target that cannot fit a model with `classes` outputs.
 
     Raises:
@@ -27,8 +46,8 @@ def check_target(target: str | int | TopK | None, classes: int) -> None:
     if classes > 1 and target is None:
         raise UsageError(
             "E_TARGET_MISSING",
-            f"the model's output has {classes} values a row; set attribution.target to label, predicted, an index, or"
-            " {top_k: 3}",
+            f"the model's output has {classes} values a row; set attribution.target (of a reduction, `of`) to label,"
+            " predicted, an index, or {top_k: 3}",
         )
     if isinstance(target, TopK) and target.top_k > classes:
         raise UsageError(
@@ -45,13 +64,16 @@ def label_faults(labels: Indices, classes: int) -> dict[int, Fault]:
     return {int(row): Fault("E_TARGET_RANGE", _out_of_range(int(labels[row]), classes)) for row in outside}
 
 
-def given_labels(value: Any, rows: int) -> Indices:
-    """A caller's labels, one for all rows or one a row, as int64 [rows].
+def given_labels(value: Any, rows: int, names: Sequence[str] = ()) -> Indices:
+    """A caller's labels, integers or `names`, one for all rows or one a row, as int64 [rows].
 
     Raises:
-        UsageError: E_TARGET_LABELS for anything else: 1.7 is not taken for 1.
+        UsageError: E_TARGET_NAME, and E_TARGET_LABELS for anything else: 1.7 is not taken for 1.
     """
     labels = np.asarray(value)
+    if names and all(isinstance(label, str) for label in labels.ravel()):
+        indices = {label: index_of(label, names) for label in set(labels.ravel().tolist())}
+        labels = np.vectorize(indices.__getitem__, otypes=[np.int64])(labels)
     if labels.shape not in ((), (rows,)) or not np.can_cast(labels.dtype, np.int64, "same_kind"):
         found = f"the labels are {labels.dtype} of the shape {labels.shape}"
         raise UsageError("E_TARGET_LABELS", f"{found}; give integers, one for all rows or one for each of the {rows}")
@@ -67,10 +89,10 @@ def known(config: AttributionConfig, rows: int, labels: Indices | None, classes:
     Raises:
         UsageError: E_TARGET_LABELS when `target: label` has no labels, E_TARGET_RANGE when one is out of range.
     """
-    if config.target == "predicted" or isinstance(config.target, TopK):
+    if config.entry == "predicted" or config.ranked:
         return None
-    if config.target != "label":
-        return np.full((rows, 1), config.target or 0, np.int64)
+    if config.entry != "label":
+        return np.full((rows, 1), config.entry or 0, np.int64)
     if labels is None:
         raise UsageError("E_TARGET_LABELS", "attribution.target is label, but there are no labels; give them")
     faults = label_faults(labels, classes)

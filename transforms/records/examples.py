@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from transforms.errors import Fault, quoted
 from transforms.records.decode import decode
 from transforms.records.feature import Feature
-from transforms.records.labels import integers
+from transforms.records.labels import class_indices
 from transforms.records.source import RawBatch
 
 Values = npt.NDArray[Any]
@@ -30,6 +30,7 @@ class Layout:
         id: column of the row's name, or None for `<file>#<row>`.
         label: column of the label, or None.
         target_is_label: whether the label says which output is explained.
+        classes: names of the outputs, which the labels may give instead of an index.
         carried: by output column (`label` and the kept ones), the type it is written as.
     """
 
@@ -39,6 +40,7 @@ class Layout:
     label: str | None = None
     target_is_label: bool = False
     carried: Mapping[str, pa.DataType] = dataclasses.field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -140,7 +142,7 @@ def _decoded(raw: RawBatch, feature: Feature, faults: dict[int, Fault]) -> Value
 def _labels(raw: RawBatch, layout: Layout, faults: dict[int, Fault]) -> npt.NDArray[np.int64] | None:
     if layout.label is None or not layout.target_is_label:
         return None
-    labels, found = integers(raw.table.column(layout.label), layout.label)
+    labels, found = class_indices(raw.table.column(layout.label), layout.label, layout.classes)
     _merge(faults, found)
     return labels
 

@@ -47,6 +47,11 @@ def is_bytes(kind: pa.DataType) -> bool:
     return bool(pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_fixed_size_binary(kind))
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Text, or the bytes that some formats have for it."""
+    return bool(pt.is_string(kind) or pt.is_large_string(kind) or pt.is_binary(kind) or pt.is_large_binary(kind))
+
+
 def logical_shape(kind: pa.FixedShapeTensorType) -> tuple[int, ...]:
     """Axes of one row in the order the user means, where the column may store them permuted."""
     order = kind.permutation or range(len(kind.shape))

@@ -198,8 +198,10 @@ def test_the_rank_of_the_output(model_of):
     assert table.classes == vector.classes == 1
     assert_same(explain(vector, x), explain(table, x))
     for function in (rank_three, unknown_classes):
+        loaded = model_of(function, x=spec)
+        assert loaded.classes == 0
         with pytest.raises(UsageError, match="E_MODEL_OUTPUT_SHAPE"):
-            model_of(function, x=spec)
+            Explainer(loaded, AttributionConfig(target=0))
 
 
 def with_softmax(x):

@@ -6,8 +6,9 @@ from models import EPS, linear, mlp
 from pydantic import ValidationError
 
 from transforms.attribution import targets
-from transforms.attribution.config import AttributionConfig, TopK
+from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
+from transforms.attribution.target_config import TopK
 from transforms.errors import UsageError
 
 N = 6

@@ -14,7 +14,7 @@ from pydantic import ByteSize, Field, ValidationError
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.class_names import read_class_names
 from transforms.errors import UsageError, quoted
-from transforms.records.config import InputConfig, OutputConfig
+from transforms.records.config import FeatureConfig, InputConfig, OutputConfig
 from transforms.settings import Settings
 from transforms.storage.place import is_url
 
@@ -98,19 +98,21 @@ def _explained(error: Any) -> UsageError:
     if error["type"] == "extra_forbidden":
         known = _known_keys(error["loc"][:-1])
         near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known here are {sorted(known)}"
+        hint = f"did you mean {near[0]!r}?" if near else f"known here are {sorted(known)}" if known else "remove it"
         return UsageError("E_CONFIG_KEY", f"unknown key {place!r}; {hint}")
     message = error["msg"].removeprefix("Value error, ")
     return UsageError("E_CONFIG_VALUE", f"{place}: {message}; found {quoted(error['input'])}")
 
 
 def _known_keys(parents: tuple[Any, ...]) -> list[str]:
+    if parents[:2] == ("input", "features"):
+        return list(FeatureConfig.model_fields)
     model: Any = JobConfig
     for parent in parents:
         field = model.model_fields.get(parent)
         kinds = [field.annotation] if field else []
         if not kinds or not (isinstance(kinds[0], type) and issubclass(kinds[0], Settings)):
-            return list(InputConfig.model_fields["features"].annotation.__args__[1].model_fields)  # type: ignore[union-attr]
+            return []  # one of several kinds, each with its own
         model = kinds[0]
     return list(model.model_fields)
 

@@ -154,6 +154,15 @@ def sigmoid(path: pathlib.Path) -> Built:
     return _saved(path, lambda x: {"y": _tf().sigmoid(_tf().reduce_sum(x * LINEAR, axis=1))})
 
 
+def sequence(path: pathlib.Path) -> Built:
+    """y[t, c] = (c + 1) LINEAR_t x_t², [batch, 4, 3]: each position's output is its own input's."""
+
+    def squared(x: Any) -> Any:
+        return {"y": (x**2 * LINEAR)[..., None] * np.arange(1, CLASSES + 1, dtype=np.float32)}
+
+    return dataclasses.replace(_saved(path, squared), attribution={"target": {"reduce": "sum", "of": "label"}})
+
+
 def product(path: pathlib.Path) -> Built:
     """F(a, b) = a · b, of two inputs."""
     specs = {"a": (1, "float32"), "b": (1, "float32")}

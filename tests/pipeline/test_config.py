@@ -109,6 +109,11 @@ def test_paths_are_relative_to_the_files_folder(path: pathlib.Path) -> None:
     assert job.input.files == [str(folder / "a-*.parquet"), "/abs/b", "s3://bucket/c"]
 
 
+def test_a_file_of_class_names_is_read_beside_the_configuration(path: pathlib.Path) -> None:
+    (path.parent / "names.txt").write_text("cat\ndog\n", encoding="utf-8")
+    assert load_config(path, ["model.classes=names.txt"]).model.classes == ("cat", "dog")
+
+
 def test_the_files_folder_is_no_pattern(tmp_path: pathlib.Path) -> None:
     from transforms.storage.listing import list_files
 
@@ -128,6 +133,11 @@ OVERRIDES = {
     "attribution.steps=auto": lambda job: (job.attribution.steps, job.attribution.rule) == ("auto", "nested"),
     "attribution={steps: 9}": lambda job: (job.attribution.steps, job.attribution.rule) == (9, "gauss_legendre"),
     "attribution.target={top_k: 3}": lambda job: job.attribution.targets == 3,
+    "attribution.target={name: cat}": lambda job: job.attribution.target.name == "cat",
+    "attribution.target={contrast: [cat, 0]}": lambda job: job.attribution.target.contrast == ("cat", 0),
+    "attribution.target={reduce: mean, of: {top_k: 2}}": lambda job: job.attribution.targets == 2,
+    "attribution.target={function: 'm:f'}": lambda job: job.attribution.code == ("m:f",),
+    "model.classes=[cat, dog]": lambda job: job.model.classes == ("cat", "dog"),
     "attribution.target=null": lambda job: job.attribution.target is None,
     "attribution.tolerance=1e-3": lambda job: job.attribution.tolerance == 1e-3,
     "attribution.baseline={constant: 1}": lambda job: job.attribution.baseline_of("image").constant == 1.0,
@@ -155,6 +165,13 @@ REFUSED = {
     "attribution.rule=riemann_left": ("E_CONFIG_VALUE", ["riemann_left", "steps: auto", "50"]),
     "attribution.max_steps=3": ("E_CONFIG_VALUE", ["attribution.max_steps", "4", "3"]),
     "attribution.target={top_k: 0}": ("E_CONFIG_VALUE", ["attribution.target", "top_k"]),
+    "attribution.target={reduce: median}": ("E_CONFIG_VALUE", ["attribution.target.reduce", "'median'", "'max'"]),
+    "attribution.target={index: []}": ("E_CONFIG_VALUE", ["attribution.target.index", "1"]),
+    "attribution.target={best: 1}": ("E_CONFIG_VALUE", ["attribution.target", "{function: module:function}"]),
+    "attribution.target={name: a, of: 1}": ("E_CONFIG_KEY", ["attribution.target.name.of", "remove"]),
+    "model.classes=[yes]": ("E_CONFIG_VALUE", ["model.classes", "string"]),
+    "model.classes=[a, a]": ("E_TARGET_CLASSES", ["'a'", "entry 1"]),
+    "model.classes=names.txt": ("E_TARGET_CLASSES", ["names.txt"]),
     "attribution.steps=0": ("E_CONFIG_VALUE", ["attribution.steps", "1", "0"]),
     "attribution.rule=simpson": ("E_CONFIG_VALUE", ["attribution.rule", "gauss_legendre", "'simpson'"]),
     "model.layer=dense": ("E_CONFIG_VALUE", ["layer", "leave"]),

@@ -6,6 +6,7 @@ import tensorflow as tf
 from keras import layers
 
 EPS = 2.0**-23  # spacing of float32 at 1; one rounding is at most half of it
+WIDE, TILT = np.array([1.0, 0.75, 1.25], np.float32), np.array([-1.0, 1.5, 0.5], np.float32)
 
 
 def save_function(path, function, variables=(), **specs):
@@ -143,6 +144,23 @@ def rank_one(x):
 def rank_three(x):
     """An output that is no table."""
     return x[:, :, None]
+
+
+def along_time(x):
+    """y[t, c] = WIDE_c x_t² + TILT_c x_t, [batch, T] → [batch, T, 3]: each position's output is its own input's."""
+    return WIDE * x[:, :, None] ** 2 + TILT * x[:, :, None]
+
+
+def per_pixel(x):
+    """The same of an image, [batch, h, w] → [batch, h, w, 3]."""
+    return WIDE * x[..., None] ** 2 + TILT * x[..., None]
+
+
+def narrowing_in_time(x):
+    """Three steps made of a narrow affine layer, [batch, 8] → 3 → [batch, 3, 2]: it has a stem."""
+    random = np.random.default_rng(6)
+    hidden = x @ tf.constant(random.normal(size=(8, 3)) / 3, x.dtype) + 0.1
+    return tf.tanh(hidden[:, :, None] * tf.constant(random.normal(size=(3, 2)), x.dtype))
 
 
 def unknown_classes(x):

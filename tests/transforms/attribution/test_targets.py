@@ -118,7 +118,31 @@ def test_label_faults_names_every_bad_row():
     assert "target 5" in faults[1].message and "0 to 2" in faults[1].message
 
 
-@pytest.mark.parametrize("target", [-1, "best", 1.5, {"top_k": 0}, {"top_k": 1.5}, {"top": 3}])
+@pytest.mark.parametrize(
+    ("target", "index"),
+    [
+        ({"name": "b"}, 1),
+        ({"contrast": ["c", 0]}, {"contrast": [2, 0]}),
+        ({"reduce": "max", "of": {"name": "c"}}, {"reduce": "max", "of": 2}),
+        ({"reduce": "sum", "of": {"contrast": ["a", "b"]}}, {"reduce": "sum", "of": {"contrast": [0, 1]}}),
+        ("label", "label"),
+        ({"top_k": 2}, {"top_k": 2}),
+    ],
+)
+def test_names_become_indices(target, index):
+    named, plain = (AttributionConfig(target=one).target for one in (target, index))
+    assert targets.by_index(named, ["a", "b", "c"]) == targets.by_index(plain, []) == plain
+
+
+NO_TARGETS = [
+    *(-1, "best", 1.5, [0, 1]),
+    *({"top_k": 0}, {"top_k": 1.5}, {"top": 3}, {"name": 3}, {"contrast": [0]}, {"contrast": [0, -1]}),
+    *({"index": []}, {"index": [0, -1]}, {"index": 3}, {"reduce": "median"}, {"of": 1}, {"function": None}),
+    {"reduce": "mean", "of": {"reduce": "mean"}},
+]
+
+
+@pytest.mark.parametrize("target", NO_TARGETS)
 def test_targets_that_mean_nothing_are_refused_by_the_configuration(target):
     with pytest.raises(ValidationError, match="target"):
         AttributionConfig(target=target)

@@ -33,6 +33,10 @@ AFFINE_SAID = (
     "affine: up to there the model can run once a row instead of once a point (attribution.hoist), where that is no"
     " wider than the input; attribeam plan says whether it is done"
 )
+EMBEDDING_SAID = (
+    "embedding: token ids cannot be differentiated; with model.layer: NAME, the vectors that are looked up for them are"
+    " explained"
+)
 _MODEL_NAME = re.compile(r"\.(keras|h5|hdf5)$", re.IGNORECASE)
 
 
@@ -86,12 +90,18 @@ def _print_model(found: Anatomy, console: Console) -> None:
 
 
 def _print_layers(layers: Sequence[LayerInfo], console: Console) -> None:
-    lines = [(layer.name, layer.kind, _shape(layer.output), layer.affine) for layer in layers]
+    lines = [(layer.name, _kind(layer), _shape(layer.output), layer.affine) for layer in layers]
     told = any(layer.affine for layer in layers)
     headers = ("layer", "kind", "output shape", "affine")[: 4 if told else 3]
     _print_table("layers", headers, [line[: len(headers)] for line in lines], console)
     if told:
         console.print(Text(AFFINE_SAID, "dim"))
+    if any(layer.embedding for layer in layers):
+        console.print(Text(EMBEDDING_SAID, "dim"))
+
+
+def _kind(layer: LayerInfo) -> str:
+    return f"{layer.kind} (embedding)" if layer.embedding and layer.kind != "Embedding" else layer.kind
 
 
 def _print_risks(risks: Sequence[str], console: Console) -> None:

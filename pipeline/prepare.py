@@ -54,11 +54,10 @@ def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: 
     """
     files = planning.index_input(config, root, known.files)
     layout = _layout(config, explainer)
-    shapes = {feature.name: feature.shape for feature in layout.inputs}
-    check_reduce(config, explainer, shapes)
+    shapes = explainer.explained_shapes([feature.shape for feature in layout.inputs])
+    check_reduce(config, shapes)
     values = sum(
-        int(np.prod(part.reduced_shape(shapes[spec.name], config.output.reduce.get(spec.name, ()))))
-        for spec in explainer.model.explained
+        int(np.prod(part.reduced_shape(shape, config.output.reduce.get(name, ())))) for name, shape in shapes.items()
     )
     rows = sum(file.summary.rows for file in files)
     shard_rows = planning.rows_per_shard(rows, planning.output_row_bytes(values, config), config.output.shard_bytes)
@@ -85,7 +84,7 @@ def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: 
 
 def _layout(config: JobConfig, explainer: Explainer) -> Layout:
     source, attribution, model = config.input, config.attribution, explainer.model
-    named = {spec.name: spec for spec in model.inputs}
+    named = {spec.name: spec for spec in model.sources}
     if set(source.features) != set(named):
         raise UsageError(
             "E_FEATURE_INPUTS",
@@ -95,7 +94,7 @@ def _layout(config: JobConfig, explainer: Explainer) -> Layout:
         raise UsageError("E_TARGET_LABELS", "attribution.target is label, but input.label names no column; name it")
     by_column = baselines.columns(attribution, model.inputs)
     return Layout(
-        inputs=tuple(_feature(config, spec) for spec in model.inputs),
+        inputs=tuple(_feature(config, spec) for spec in model.sources),
         baselines=tuple(_feature(config, named[name], column) for name, column in by_column.items()),
         id=source.id,
         label=source.label,
@@ -111,17 +110,19 @@ def _feature(config: JobConfig, spec: ModelInput, column: str | None = None) -> 
     return resolve(spec.name, source, spec.shape, spec.dtype.name)
 
 
-def check_reduce(config: JobConfig, explainer: Explainer, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def check_reduce(config: JobConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse to reduce what is not there.
+
+    Args:
+        shapes: of what is explained, by name.
 
     Raises:
         UsageError: E_REDUCE.
     """
-    explained = {spec.name for spec in explainer.model.explained}
     for name, axes in config.output.reduce.items():
         rank = len(shapes.get(name, ()))
-        if name not in explained:
-            raise UsageError("E_REDUCE", f"output.reduce names {name!r}; the explained inputs are {sorted(explained)}")
+        if name not in shapes:
+            raise UsageError("E_REDUCE", f"output.reduce names {name!r}; what is explained is {sorted(shapes)}")
         for axis in axes:
             if rank == 0 or (isinstance(axis, int) and not -rank <= axis < rank):
                 raise UsageError("E_REDUCE", f"output.reduce.{name} names axis {axis}, but its shape is {shapes[name]}")

@@ -57,10 +57,9 @@ def preview(
 
 
 def _facts(config: JobConfig, prepared: Prepared, explainer: Explainer) -> dict[str, str]:
-    shapes = {feature.name: feature.shape for feature in prepared.job.layout.inputs}
     written = {
-        spec.name: part.reduced_shape(shapes[spec.name], config.output.reduce.get(spec.name, ()))
-        for spec in explainer.model.explained
+        name: part.reduced_shape(shape, config.output.reduce.get(name, ()))
+        for name, shape in explainer.explained_shapes(prepared.job.shapes).items()
     }
     rows = sum(shard.size for shard in prepared.shards)
     row_bytes = planning.output_row_bytes(sum(int(np.prod(shape)) for shape in written.values()), config)
@@ -71,7 +70,7 @@ def _facts(config: JobConfig, prepared: Prepared, explainer: Explainer) -> dict[
         "gradients": _gradients(rows, config.attribution),
         "batch size": "tuned while running"
         if config.attribution.batch_size == "auto"
-        else f"{explainer.batch_size(list(shapes.values())):,} points",
+        else f"{explainer.batch_size(prepared.job.shapes):,} points",
         "output": f"about {rows * row_bytes:,} bytes before compression, to {config.output.path}",
         "explained": ", ".join(f"{name} {list(shape)}" for name, shape in written.items()),
         "held": ", ".join(spec.name for spec in explainer.model.inputs if not spec.explained) or "no input",

@@ -129,9 +129,12 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def chunk_rows(job: AttributionJob) -> int:
-    """Rows read at once: about 16 MiB of inputs."""
+def chunk_rows(job: AttributionJob, explainer: Explainer) -> int:
+    """Rows read at once: about 16 MiB of inputs, or with a layer of its values, which may be far more."""
     row_bytes = sum(feature.dtype.itemsize * int(np.prod(feature.shape)) for feature in job.layout.inputs)
+    if explainer.model.layer:
+        values = sum(int(np.prod(shape)) for shape in explainer.explained_shapes(job.shapes).values())
+        row_bytes += explainer.model.layer.dtype.itemsize * values
     return min(MAX_CHUNK_ROWS, max(1, CHUNK_BYTES // max(1, row_bytes)))
 
 
@@ -154,7 +157,7 @@ def _explained(
     under_way: deque[Examples] = deque()
 
     def batches() -> Iterator[Batch]:
-        for examples, refused in read_examples(shard, job, chunk_rows(job)):
+        for examples, refused in read_examples(shard, job, chunk_rows(job, explainer)):
             refusals.extend(refused)
             if examples.labels is not None:
                 faults = targets.label_faults(examples.labels, explainer.model.classes)

@@ -34,13 +34,18 @@ class AttributionJob:
     max_record_bytes: int
     trusted: tuple[str, ...] = ()
 
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Of the model's own inputs, as the data gives them."""
+        return [feature.shape for feature in self.layout.inputs]
+
     def part_of(self, shard: Shard) -> str:
         """The name of a shard's part."""
         return part_name(self.fingerprint, shard.number)
 
     def about(self, shard: Shard, explainer: Explainer) -> part.Provenance:
         """What the files of a shard say of themselves; the batch size is that of the moment."""
-        batch = explainer.batch_size([feature.shape for feature in self.layout.inputs])
+        batch = explainer.batch_size(self.shapes)
         return self.provenance(shard, batch, explainer.device)
 
     def provenance(self, shard: Shard, batch_size: int, device: str) -> part.Provenance:
@@ -52,6 +57,5 @@ class AttributionJob:
 
     def schema(self, explainer: Explainer, about: part.Provenance) -> pa.Schema:
         """Of the parts."""
-        explained = {spec.name for spec in explainer.model.explained}
-        shapes = {feature.name: feature.shape for feature in self.layout.inputs if feature.name in explained}
+        shapes = explainer.explained_shapes(self.shapes)
         return part.part_schema(shapes, self.output, self.layout.carried, self.attribution.ranked, about)

@@ -152,7 +152,7 @@ def test_a_shard_that_cannot_be_written_does_not_hold_up_the_next(
         return whole(examples, *rest)
 
     monkeypatch.setattr(attribute, "record_batch", full)
-    monkeypatch.setattr(attribute, "chunk_rows", lambda job: 1)  # it fails while there is more to be fed
+    monkeypatch.setattr(attribute, "chunk_rows", lambda job, explainer: 1)  # it fails while there is more to be fed
     with pytest.raises(OSError, match="no space left"):
         bundle([first, second])
     assert open_place(made.job.root).names() == [made.job.part_of(second)]

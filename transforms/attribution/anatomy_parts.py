@@ -40,12 +40,14 @@ class LayerInfo:
         affine: `affine` where all up to its output is affine in one input, `affine, then relu` where its activation
             ends that, or nothing. Of a SavedModel it is never told: its op list has no edges, and whether an operand is
             constant takes more than names; `attribeam plan` tells what was found in the graph.
+        embedding: whether it looks up vectors for integers: what to explain where those are token ids.
     """
 
     name: str
     kind: str
     output: Shape | None
     affine: str = ""
+    embedding: bool = False
 
 
 class Parts(NamedTuple):

@@ -56,6 +56,15 @@ class GaussianBaseline(Settings):
     draws: int = Field(default=10, ge=1)
 
 
+class InputBaseline(Settings):
+    """Of a layer: its value where the model's inputs that it is computed from are this; 0, say, where that pads.
+
+    Source: captum's `LayerIntegratedGradients` and alibi's `IntegratedGradients` with a layer take it so.
+    """
+
+    input: float | list[Any]
+
+
 OneBaseline = (
     Literal["zeros"]
     | ConstantBaseline
@@ -65,11 +74,12 @@ OneBaseline = (
     | UniformBaseline
     | GaussianBaseline
 )
-Baseline = OneBaseline | tuple[OneBaseline, ...]
+Baseline = OneBaseline | InputBaseline | tuple[OneBaseline, ...]
 # What stands under the key of a kind: a mapping of inputs to baselines may have an input of that name.
 _VALUES: dict[str, type | tuple[type, ...]] = {
     "constant": (int, float, list),
     "column": str,
+    "input": (int, float, list),
     "blur": (int, float),
     "max_distance": list,
     "uniform": list,
@@ -102,13 +112,13 @@ def zeros() -> dict[str, Baseline]:
     return {"": "zeros"}
 
 
-def draws(baseline: Baseline) -> list[tuple[OneBaseline, int]]:
+def draws(baseline: Baseline) -> list[tuple[OneBaseline | InputBaseline, int]]:
     """Every single baseline of a row: each of the list, as often as it is drawn."""
     listed = baseline if isinstance(baseline, tuple) else (baseline,)
     return [(one, index) for one in listed for index in range(getattr(one, "draws", 1))]
 
 
-def per_row(baseline: OneBaseline) -> bool:
+def per_row(baseline: OneBaseline | InputBaseline) -> bool:
     """Whether it is computed from the row, or drawn for it."""
     return isinstance(baseline, (BlurBaseline, MaxDistanceBaseline, UniformBaseline, GaussianBaseline))
 

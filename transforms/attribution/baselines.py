@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.baseline_config import ColumnBaseline, ConstantBaseline, OneBaseline, draws, per_row
+from transforms.attribution.baseline_config import (
+    ColumnBaseline,
+    ConstantBaseline,
+    InputBaseline,
+    OneBaseline,
+    draws,
+    per_row,
+)
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.model import ModelInput
 from transforms.errors import UsageError, quoted
@@ -16,8 +23,11 @@ from transforms.errors import UsageError, quoted
 Values = npt.NDArray[Any]
 
 
-def check_baselines(config: AttributionConfig, inputs: tuple[ModelInput, ...]) -> None:
+def check_baselines(config: AttributionConfig, inputs: tuple[ModelInput, ...], layered: bool = False) -> None:
     """Refuse a baseline for something that is not an explained input, and a constant that does not fit its input.
+
+    Args:
+        layered: whether a layer is explained: a column has no values of it, and nothing else has an `input`.
 
     Raises:
         UsageError: E_BASELINE_INPUT, E_BASELINE_SHAPE, E_BASELINE_DTYPE.
@@ -30,10 +40,25 @@ def check_baselines(config: AttributionConfig, inputs: tuple[ModelInput, ...]) -
                 f"attribution.baseline names {name!r}, which is not an explained input; those are {sorted(explained)}",
             )
     for spec in explained.values():
+        _check_kinds(config, spec.name, layered)
         if all(size is not None for size in spec.shape):
             for one, _ in draws(config.baseline_of(spec.name)):
-                if not isinstance(one, ColumnBaseline) and not per_row(one):
+                if not isinstance(one, (ColumnBaseline, InputBaseline)) and not per_row(one):
                     constant(one, spec, tuple(size or 0 for size in spec.shape))
+
+
+def _check_kinds(config: AttributionConfig, name: str, layered: bool) -> None:
+    for one, _ in draws(config.baseline_of(name)):
+        if isinstance(one, InputBaseline) and not layered:
+            raise UsageError(
+                "E_BASELINE_INPUT", f"the baseline of {name!r} is an input's; without model.layer give a constant"
+            )
+        if isinstance(one, ColumnBaseline) and layered:
+            raise UsageError(
+                "E_BASELINE_INPUT",
+                f"the baseline of {name!r} is the column {one.column!r}, but columns hold inputs, not layers; give a"
+                " constant, or {input: VALUE}",
+            )
 
 
 def columns(config: AttributionConfig, inputs: tuple[ModelInput, ...]) -> dict[str, str]:
@@ -54,7 +79,7 @@ def columns(config: AttributionConfig, inputs: tuple[ModelInput, ...]) -> dict[s
     return found
 
 
-def constant(baseline: OneBaseline, spec: ModelInput, shape: tuple[int, ...]) -> Values:
+def constant(baseline: OneBaseline | InputBaseline, spec: ModelInput, shape: tuple[int, ...]) -> Values:
     """A baseline that all rows share, [*shape] in the input's point dtype: `zeros` or a constant.
 
     Raises:

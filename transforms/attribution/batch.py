@@ -28,6 +28,8 @@ class Batch:
         chosen: int64 [rows, targets], the explained entries of the output where they are known beforehand.
         alike: so many rows, one after another, have the same inputs, all through the batch.
         places: α of each row's only point, float64 [rows, 1], where the method draws it.
+        held_starts: by held input, [1, *shape]: what it is at the baseline, where that is not what it is in the row.
+        lost: rows that do not fit into memory, bool [rows]; None: there are none so far.
     """
 
     inputs: Mapping[str, Values]
@@ -38,6 +40,8 @@ class Batch:
     chosen: npt.NDArray[np.int64] | None = None
     alike: int = 1
     places: npt.NDArray[np.float64] | None = None
+    held_starts: Mapping[str, Values] = dataclasses.field(default_factory=dict)
+    lost: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -55,6 +59,8 @@ class Batch:
             None if self.rounding is None else self.rounding[rows],
             None if self.row_ids is None else [self.row_ids[row] for row in rows],
             None if self.chosen is None else self.chosen[rows],
+            held_starts=self.held_starts,
+            lost=None if self.lost is None else self.lost[rows],
         )
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from transforms.attribution.batching import OUT_OF_MEMORY, Batching
-from transforms.attribution.kernel import Kernel, Paths, round_up
+from transforms.attribution.kernel import Kernel, Paths, Shape, round_up
+from transforms.attribution.layers import Layer
 
 Values = npt.NDArray[Any]
 # Rows of a call that must always be full: few, for a batch or a level of it leaves that many to pad
@@ -49,6 +50,12 @@ class Compute:
         table = _blank((self.kernel.model.classes,), np.dtype(np.float32))
         *heads, table, lost = self._by_rows(program, inputs, [*blanks, table])
         return heads, table, lost
+
+    def project(self, layer: Layer, sources: Sequence[Values], shape: Shape) -> tuple[Values, Mask]:
+        """The value of a layer, [rows, *shape], where the model's own inputs are `sources`; lost, [rows]."""
+        blank = _blank(shape, layer.dtype)
+        value, lost = self._by_rows(lambda rows: [layer.values(rows)], sources, [blank])
+        return value, lost
 
     def pull_back(self, gradients: Sequence[Values]) -> tuple[list[Values], Mask]:
         """As the kernel's; lost, [rows]."""

@@ -23,6 +23,8 @@ class ModelConfig(Settings):
         path: a SavedModel directory or a .keras file.
         signature: of a SavedModel; a .keras file has none.
         output: the name (or position) of one output, when the model has several.
+        layer: explain this layer's values instead of the inputs: a Keras layer's name (`outer/inner` within nested
+            models), or the name of an op of a SavedModel's graph.
         activation: applied to the output before it is explained; softmax over its last axis.
         classes: names of the entries of the output's last axis, or the path of a text file with one a line.
     """
@@ -33,12 +35,6 @@ class ModelConfig(Settings):
     layer: str | None = None
     activation: Literal["softmax", "sigmoid"] | None = None
     classes: tuple[str, ...] | str | None = None
-
-    @model_validator(mode="after")
-    def _layers_come_later(self) -> ModelConfig:
-        if self.layer is not None:
-            raise ValueError("layer attribution is not available yet; leave model.layer out to explain the inputs")
-        return self
 
 
 class Noise(Settings):

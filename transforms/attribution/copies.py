@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.baseline_config import ColumnBaseline, ConstantBaseline, OneBaseline, draws
+from transforms.attribution.baseline_config import ColumnBaseline, ConstantBaseline, InputBaseline, OneBaseline, draws
 from transforms.attribution.baselines import constant, given_baseline
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig
@@ -82,7 +82,9 @@ class Copies:
         chosen = np.repeat(self._choose(part), copies, axis=0) if self._config.noise else None
         labels = None if part.labels is None else np.repeat(part.labels, copies)
         places = self._places(ids) if self._jittered else None
-        return Batch(inputs, labels, baselines, chosen=chosen, alike=copies // self._noisy, places=places)
+        copied = Batch(inputs, labels, baselines, chosen=chosen, alike=copies // self._noisy, places=places)
+        lost = None if part.lost is None else np.repeat(part.lost, copies)
+        return dataclasses.replace(copied, held_starts=part.held_starts, lost=lost)
 
     def _places(self, ids: Sequence[str]) -> npt.NDArray[np.float64]:
         """α of every copy, [rows · copies, 1]: one in each of as many equal parts of the path as baselines."""
@@ -113,10 +115,12 @@ class Copies:
         each = np.concatenate([np.broadcast_to(value, (len(noisy), *value.shape[1:])) for value in found], axis=1)
         return np.broadcast_to(each, (len(noisy), count, *shape)).reshape(-1, *shape)
 
-    def _single(self, one: OneBaseline, place: int, part: Batch, spec: ModelInput, noisy: Values) -> Values:
+    def _single(
+        self, one: OneBaseline | InputBaseline, place: int, part: Batch, spec: ModelInput, noisy: Values
+    ) -> Values:
         """All draws of one baseline, [rows · noisy copies | 1, draws, *shape]."""
         shape = noisy.shape[1:]
-        if isinstance(one, ColumnBaseline):
+        if isinstance(one, (ColumnBaseline, InputBaseline)):
             if spec.name not in part.baselines:
                 raise UsageError("E_BASELINE_MISSING", f"the baseline of {spec.name!r} is a column; give its values")
             return self._given(part, spec, shape)

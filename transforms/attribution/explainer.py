@@ -22,6 +22,7 @@ from transforms.attribution.engine import Engine
 from transforms.attribution.explanation import LOST, Explanation, assess
 from transforms.attribution.guided import Guided
 from transforms.attribution.kernel import Shape
+from transforms.attribution.layer_source import LayerSource
 from transforms.attribution.method_config import GuidedIntegratedGradients
 from transforms.attribution.methods import method_of
 from transforms.attribution.model import Model, load_model
@@ -47,7 +48,7 @@ class Explainer:
 
     def __init__(self, model: Model, config: AttributionConfig, trusted: Collection[str] = ()) -> None:
         model, config = aim(model, config, trusted)
-        base.check_baselines(config, model.inputs)
+        base.check_baselines(config, model.inputs, layered=model.layer is not None)
         self._method = method_of(config)
         self.model, self.config = model if self._method.hoisted else model.unhoisted(), config
         self.trusted = tuple(trusted)
@@ -55,6 +56,7 @@ class Explainer:
         self._starts = Starts(self.model, config)
         self.device = claim_device()
         self._computes = Computes(self.model, config, self._method, self.device != "CPU")
+        self._source = LayerSource(self.model, config, self._computes.of)
         self._pool = ThreadPoolExecutor(CALLS_IN_FLIGHT, "kernel")
 
     @classmethod
@@ -73,17 +75,18 @@ class Explainer:
         """Attributions, deltas and outputs of some rows.
 
         Args:
-            inputs: [rows, *shape], or a mapping from input names to such arrays.
+            inputs: [rows, *shape], or a mapping from names to such arrays: of the model's own inputs, with a layer too.
             target: for `target: label`, the labels: integers or names of classes, [rows] or one for all.
-            baselines: an array or a mapping like `inputs`, one for all rows or one a row; None: as configured.
+            baselines: an array or a mapping, of what is explained: inputs, or the layer's value; one for all rows, or
+                one a row; None: as configured.
             row_ids: what is drawn for a row depends on its id, so that a job and a notebook draw the same; None: its
                 position.
 
         Raises:
             UsageError: E_INPUT_NAME, E_INPUT_SHAPE, E_INPUT_DTYPE, E_TARGET_*, E_BASELINE_*.
         """
-        named = {name: np.asarray(value) for name, value in by_name(inputs, self.model.inputs).items()}
-        check_inputs(named, self.model.inputs)
+        named = {name: np.asarray(value) for name, value in by_name(inputs, self.model.sources).items()}
+        check_inputs(named, self.model.sources)
         rows = len(next(iter(named.values())))
         labels = None if target is None else targets.given_labels(target, rows, self.model.output.names)
         given = {} if baselines is None else by_name(baselines, self.model.explained)
@@ -95,14 +98,20 @@ class Explainer:
 
         In a lower precision, a few batches at a time are explained together.
         """
+        batches = self._source.stream(batches)
         if self.config.copied:
             jittered = self._method.jittered
             return Copies(self._once, self._chosen, self.model, self.config, jittered).stream(batches)
         return self._once(batches)
 
+    def explained_shapes(self, shapes: Sequence[Shape]) -> dict[str, Shape]:
+        """Of what is explained, by name, where the model's own inputs have these shapes."""
+        found = zip(self.model.inputs, self._source.shapes(shapes), strict=True)
+        return {spec.name: shape for spec, shape in found if spec.explained}
+
     def batch_size(self, shapes: Sequence[Shape]) -> int:
         """Gradients computed in one call, at present, for inputs of these shapes; in the lower precision, if any."""
-        return self._computes.batch_size(shapes)
+        return self._computes.batch_size(self._source.shapes(shapes))
 
     def traces(self) -> int:
         """Programs that TensorFlow traced so far."""
@@ -172,7 +181,7 @@ class Explainer:
         chosen = Chosen(target, output, start.outputs[start_row, target])
         explained = [value for value, spec in zip(inputs, self.model.inputs, strict=True) if spec.explained]
         work = Work(explained, baselines, heads, start.heads, chosen, self._method.factor, batch.places)
-        work.lost |= lost | start.lost
+        work.lost |= lost | start.lost | (False if batch.lost is None else batch.lost)
         if batch.rounding is not None:
             work.rounding += batch.rounding
         return work

@@ -67,8 +67,8 @@ def _unzipped(place: pathlib.Path) -> dict[str, bytes]:
 def _keras_layers(model: Any, prefix: str, affine: Mapping[str, str]) -> Iterator[LayerInfo]:
     shapes = _keras_outputs_of_layers(model)
     for layer in layers_of(model):
-        name = prefix + name_of(layer)
-        yield LayerInfo(name, str(layer["class_name"]), shapes.get(name_of(layer)), affine.get(name, ""))
+        name, kind = prefix + name_of(layer), str(layer["class_name"])
+        yield LayerInfo(name, kind, shapes.get(name_of(layer)), affine.get(name, ""), kind == "Embedding")
         yield from _keras_layers(layer, f"{name}/", affine)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from transforms.attribution import keras_layers
 from transforms.attribution.config import ModelConfig
 from transforms.errors import UsageError, quoted
 
@@ -21,10 +22,12 @@ class Callee:
     Attributes:
         inputs: a named TensorSpec per input, the batch dimension first.
         call: the tensors, in that order → the chosen output.
+        embeddings: the names of a Keras model's embedding layers; None for a SavedModel, whose graph has to tell.
     """
 
     inputs: tuple[Any, ...]
     call: Callable[[Sequence[Any]], Any]
+    embeddings: tuple[str, ...] | None = None
 
 
 def load(config: ModelConfig) -> Callee:
@@ -32,7 +35,8 @@ def load(config: ModelConfig) -> Callee:
 
     Raises:
         UsageError: E_MODEL_LOAD when TensorFlow cannot load it; E_MODEL_SIGNATURE, E_MODEL_OUTPUT when there is none
-            of that name; E_MODEL_INPUT_SHAPE, E_MODEL_INPUT_DTYPE for inputs that no feature can feed.
+            of that name; E_MODEL_INPUT_SHAPE, E_MODEL_INPUT_DTYPE for inputs that no feature can feed;
+            E_MODEL_LAYER when a Keras model has no such layer.
     """
     callee = _saved_model(config) if pathlib.Path(config.path).is_dir() else _keras(config)
     for spec in callee.inputs:
@@ -80,11 +84,14 @@ def _keras(config: ModelConfig) -> Callee:
     # a Sequential that was just loaded has no `input` yet, only `inputs`
     structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     named = _named_inputs(structure, model.inputs)
+    layer = None if config.layer is None else keras_layers.find_layer(model, config.layer)
 
     def call(tensors: Sequence[Any]) -> Any:
-        return _select(model(keras.tree.pack_sequence_as(structure, tensors), training=False), config, model)
+        with keras_layers.marked(layer, str(config.layer)):
+            return _select(model(keras.tree.pack_sequence_as(structure, tensors), training=False), config, model)
 
-    return Callee(tuple(tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in named.items()), call)
+    specs = tuple(tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in named.items())
+    return Callee(specs, call, keras_layers.embeddings(model))
 
 
 def _named_inputs(structure: Any, tensors: Sequence[Any]) -> dict[str, Any]:

@@ -1,29 +1,26 @@
 """Any TensorFlow model as one function of its named inputs: loaded, frozen to a flat graph, never mutated.
 
 A frozen graph has its weights as constants and its tensors in reach by name, so it can be cut: that is how a model
-which takes integers and casts them at once is differentiated, at the output of the cast, and how the affine first part
-of any model runs once an example.
+which takes integers and casts them at once is differentiated, at the output of the cast, how a layer is explained, and
+how the affine first part of any model runs once an example.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from transforms.attribution import anatomy, loading, stem
+from transforms.attribution import anatomy, freezing, layers, loading, stem
 from transforms.attribution.config import ModelConfig
+from transforms.attribution.differentiable import cut_at_casts, not_differentiable
 from transforms.attribution.loading import Callee
 from transforms.attribution.objective import Objective, Output, as_table, describe_output
-from transforms.attribution.subgraph import cut, inlined, what_comes_before
+from transforms.attribution.subgraph import inlined
 from transforms.errors import UsageError
-
-# protobuf refuses messages of 2 GB; a graph of constants is one message
-MAX_FROZEN_BYTES = 1_900_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +78,9 @@ class Model:
         stem: the affine first part of the model, where there is one that pays.
         head: the rest: tensors, one per `stem.heads`, → what `outputs` gives; without a stem, `outputs` itself.
         output: what the model gives before the objective.
+        sources: what the data feeds: the inputs of the whole model.
+        layer: where a layer is explained, what leads up to it. `inputs` then are its value, and those of the sources
+            that lead past it, held; without, they are the sources.
     """
 
     inputs: tuple[ModelInput, ...]
@@ -92,6 +92,8 @@ class Model:
     stem: stem.Stem | None
     head: Table
     output: Output
+    sources: tuple[ModelInput, ...]
+    layer: layers.Layer | None = None
 
     @property
     def explained(self) -> tuple[ModelInput, ...]:
@@ -129,73 +131,60 @@ def load_model(config: ModelConfig, hoist: bool = True) -> Model:
     Raises:
         UsageError: E_MODEL_MISSING, E_MODEL_INVALID, E_MODEL_H5, E_MODEL_LOAD, E_MODEL_SIGNATURE, E_MODEL_OUTPUT,
             E_MODEL_OUTPUT_SHAPE, E_MODEL_ACTIVATION, E_MODEL_INPUT_SHAPE, E_MODEL_INPUT_DTYPE,
-            E_MODEL_NOT_DIFFERENTIABLE, E_TARGET_CLASSES.
+            E_MODEL_NOT_DIFFERENTIABLE, E_MODEL_LAYER, E_TARGET_CLASSES.
     """
     digest = anatomy.digest(config.path)
     callee = loading.load(config)
-    concrete = _flat_function(callee)
+    concrete = freezing.flat_function(callee)
     output = describe_output(concrete.outputs[0], config)
-    frozen = _can_freeze(concrete)
-    if frozen:
-        function, casts = _cut_at_casts(convert_variables_to_constants_v2(concrete, lower_control_flow=False))
+    whole, batch = freezing.frozen(concrete), _fixed_batch(callee)
+    prefix = None if callee.embeddings is not None else freezing.called(concrete)
+    if config.layer is not None:
+        part = _from_layer(whole, callee, config.layer, prefix)
     else:
-        function, casts = _owning(concrete, callee), {}
+        part = _from_inputs(whole, callee, freezing.owning(concrete, callee), prefix)
+    can_cut = hoist and whole is not None and batch is None
+    rest, found = stem.hoist(part.function, part.inputs) if can_cut else (part.function, None)
+    outputs, head = (Table(function, part.dtypes, config.activation) for function in (part.function, rest))
+    ends = (head if found else outputs, output, part.sources, part.layer)
+    return Model(part.inputs, outputs, output.classes, batch, digest, whole is not None, found, *ends)
+
+
+class _Part(NamedTuple):
+    """What of a model is explained: a function of `inputs`, taken in `dtypes`; `sources` are the whole model's."""
+
+    function: Any
+    inputs: tuple[ModelInput, ...]
+    dtypes: Sequence[Any]
+    sources: tuple[ModelInput, ...]
+    layer: layers.Layer | None
+
+
+def _from_inputs(whole: Any, callee: Callee, unfrozen: Any, prefix: str | None) -> _Part:
+    function, casts = cut_at_casts(whole) if whole else (unfrozen, {})
     inputs = tuple(_describe(spec, index in casts) for index, spec in enumerate(callee.inputs))
     if not any(spec.explained for spec in inputs):
-        raise UsageError("E_MODEL_NOT_DIFFERENTIABLE", _not_differentiable(inputs))
-    batch = _fixed_batch(callee)
-    can_cut = hoist and frozen and batch is None
-    rest, found = stem.hoist(function, inputs) if can_cut else (function, None)
+        found = layers.gathers(whole, prefix) if whole and prefix is not None else callee.embeddings or ()
+        raise not_differentiable(inputs, tuple(found) if whole else ())
     dtypes = [casts.get(index, spec.dtype) for index, spec in enumerate(callee.inputs)]
-    outputs, head = (Table(part, dtypes, config.activation) for part in (function, rest))
-    return Model(inputs, outputs, output.classes, batch, digest, frozen, found, head if found else outputs, output)
+    return _Part(function, inputs, dtypes, inputs, None)
 
 
-def _flat_function(callee: Callee) -> Any:
-    def flat(*tensors: Any) -> Any:
-        return callee.call(tensors)
-
-    return tf.function(flat, input_signature=callee.inputs, autograph=False).get_concrete_function()
-
-
-def _owning(concrete: Any, callee: Callee) -> Callable[..., Any]:
-    """The function, with what it needs: TensorFlow's graphs refer to their variables weakly."""
-
-    def call(*tensors: Any) -> Any:
-        assert callee is not None
-        return concrete(*tensors)
-
-    return call
-
-
-def _can_freeze(concrete: Any) -> bool:
-    weights = sum(variable.shape.num_elements() * variable.dtype.size for variable in concrete.graph.variables)
-    handles = {id(variable.handle) for variable in concrete.graph.variables}
-    tables = any(outer.dtype == tf.resource and id(outer) not in handles for outer, _ in concrete.graph.captures)
-    strings = any(tensor.dtype == tf.string for tensor in concrete.inputs)
-    return not tables and not strings and weights <= MAX_FROZEN_BYTES
-
-
-def _cut_at_casts(function: Any) -> tuple[Any, dict[int, tf.DType]]:
-    """Feed every integer input that is only cast to a float after its cast; by input, the cast's dtype."""
-    feeds, casts = list(function.inputs), {}
-    for index, tensor in enumerate(function.inputs):
-        cast = _sole_cast(tensor) if tensor.dtype.is_integer else None
-        if cast is not None:
-            feeds[index], casts[index] = cast, cast.dtype
-    if not casts:
-        return function, casts
-    return cut(function.graph, what_comes_before(function.graph.get_operations()), feeds, function.outputs), casts
-
-
-def _sole_cast(tensor: Any) -> Any:
-    """The float tensor that an input is cast to, when nothing else is done with it; else None."""
-    consumers = tensor.consumers()
-    # inlining the functions of a SavedModel leaves identities behind
-    while len(consumers) == 1 and consumers[0].type == "Identity":
-        consumers = consumers[0].outputs[0].consumers()
-    is_cast = len(consumers) == 1 and consumers[0].type == "Cast"
-    return consumers[0].outputs[0] if is_cast and consumers[0].outputs[0].dtype.is_floating else None
+def _from_layer(whole: Any, callee: Callee, name: str, prefix: str | None) -> _Part:
+    if whole is None:
+        raise UsageError(
+            "E_MODEL_LAYER",
+            f"model.layer is {name!r}, but the model cannot be cut: it has a lookup table, or more than"
+            f" {freezing.MAX_FROZEN_BYTES:,} bytes of weights; export the part behind the layer, and explain its input",
+        )
+    division = layers.divide(whole, name, prefix)
+    sources = tuple(_held(spec) for spec in callee.inputs)
+    held = tuple(sources[index] for index in division.held)
+    value, point = division.value, division.layer.dtype
+    column = layers.column_name(name, [spec.name for spec in sources])
+    given = ModelInput(column, tuple(value.shape[1:]), np.dtype(value.dtype.as_numpy_dtype), point, explained=True)
+    dtypes = [value.dtype, *(callee.inputs[index].dtype for index in division.held)]
+    return _Part(division.rest, (given, *held), dtypes, sources, division.layer)
 
 
 def _describe(spec: Any, cast: bool) -> ModelInput:
@@ -206,12 +195,9 @@ def _describe(spec: Any, cast: bool) -> ModelInput:
     return ModelInput(spec.name, tuple(spec.shape[1:]), dtype, point, explained)
 
 
-def _not_differentiable(inputs: Sequence[ModelInput]) -> str:
-    listed = ", ".join(f"{spec.name} ({spec.dtype})" for spec in inputs)
-    return (
-        f"none of the model's inputs can be differentiated: {listed}; integrated gradients need a float input, or an"
-        " integer one that the model only casts to float. For token ids, export the part after the embedding"
-    )
+def _held(spec: Any) -> ModelInput:
+    dtype = np.dtype(spec.dtype.as_numpy_dtype)
+    return ModelInput(spec.name, tuple(spec.shape[1:]), dtype, dtype, explained=False)
 
 
 def _fixed_batch(callee: Callee) -> int | None:

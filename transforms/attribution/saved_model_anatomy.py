@@ -14,13 +14,17 @@ from transforms.attribution.anatomy_parts import (
     SignatureInfo,
     TensorInfo,
     invalid,
-    parse_json,
     read_bytes,
 )
 from transforms.errors import quoted
 
 # ops between layers that nobody would explain
-UNINTERESTING_OPS = frozenset({"Identity", "IdentityN", "Placeholder", "PlaceholderWithDefault", "ReadVariableOp"})
+# and those of several outputs
+UNINTERESTING_OPS = frozenset(
+    {"Identity", "IdentityN", "Placeholder", "PlaceholderWithDefault", "ReadVariableOp", "Split", "SplitV", "Unpack"}
+)
+# ops that look up rows, and the attribute that has the type of what they give
+GATHERS = {"GatherV2": "Tparams", "ResourceGather": "dtype"}
 DT_FLOATS = frozenset({1, 2, 14, 19})  # DT_FLOAT, DT_DOUBLE, DT_BFLOAT16, DT_HALF
 
 
@@ -40,7 +44,7 @@ def read_saved_model(place: pathlib.Path) -> Parts:
     signatures = {
         key: served[0].signature_def[key] for key in sorted(served[0].signature_def) if not key.startswith("__")
     }
-    layers = tuple(_keras_2_layers(place, served[0])) or tuple(_op_layers(served[0], signatures))
+    layers = tuple(_op_layers(served[0], signatures))
     versions = {"tensorflow": served[0].meta_info_def.tensorflow_version}
     shown = tuple(SignatureInfo(key, _tensors(one.inputs), _tensors(one.outputs)) for key, one in signatures.items())
     return Parts(shown, layers, risks.saved_model_risks(served[0]), versions)
@@ -76,21 +80,22 @@ def _dtype(number: int) -> str:
 def _op_layers(meta_graph: Any, signatures: Mapping[str, Any]) -> Iterator[LayerInfo]:
     """The ops that give floats, a batch of them: those that can be explained."""
     names = [name for signature in signatures.values() for name in risks.signature_nodes(signature)]
-    for path, node in risks.reachable(risks.Graph.of(meta_graph), names):
+    nodes = dict(risks.reachable(risks.Graph.of(meta_graph), names))
+    for path, node in nodes.items():
         shapes = node.attr["_output_shapes"].list.shape if "_output_shapes" in node.attr else ()
         shape = _shape(shapes[0]) if shapes else None
-        if shape and shape[0] is None and node.op not in UNINTERESTING_OPS and node.attr["T"].type in DT_FLOATS:
-            yield LayerInfo(path, node.op, shape)
+        if shape and shape[0] is None and node.op not in UNINTERESTING_OPS and _gives(node) in DT_FLOATS:
+            yield LayerInfo(path, node.op, shape, embedding=_looks_up(node, path, nodes))
 
 
-def _keras_2_layers(place: pathlib.Path, meta_graph: Any) -> Iterator[LayerInfo]:
-    from tensorflow.python.keras.protobuf import saved_metadata_pb2
+def _gives(node: Any) -> int:
+    """The type of an op's first output."""
+    return int(node.attr[GATHERS.get(node.op, "T")].type)
 
-    nodes: Any = [node.user_object for node in meta_graph.object_graph_def.nodes]
-    if (place / "keras_metadata.pb").is_file():
-        nodes = _parsed(saved_metadata_pb2.SavedMetadata(), place / "keras_metadata.pb").nodes
-    for node in nodes:
-        if node.identifier.endswith("layer") and node.metadata:
-            layer = parse_json(node.metadata, str(place), f"the Keras metadata of {quoted(node.identifier)}")
-            if isinstance(layer, dict) and "class_name" in layer:
-                yield LayerInfo(str(layer.get("name")), str(layer["class_name"]), None)
+
+def _looks_up(node: Any, path: str, nodes: Mapping[str, Any]) -> bool:
+    """Whether an op looks up rows of a table of weights: then its indices come from the data."""
+    if node.op not in GATHERS:
+        return False
+    table = path.removesuffix(node.name) + node.input[0].partition(":")[0]
+    return node.op == "ResourceGather" or (table in nodes and nodes[table].op in ("Const", "ReadVariableOp"))

@@ -52,16 +52,17 @@ class Starts:
 
     def of(self, batch: Batch, inputs: list[Values], baselines: list[Values], compute: Compute) -> Start:
         """z and F at the baselines, one for all rows where they share it; that of the configuration is kept."""
-        one_for_all = len(baselines) == len(inputs) and all(len(value) == 1 for value in baselines)
-        if not one_for_all:
-            given, rows = iter(baselines), len(inputs[0])
+        given, rows = iter(baselines), len(inputs[0])
+        known = [next(given) if spec.explained else batch.held_starts.get(spec.name) for spec in self._model.inputs]
+        one_for_all = [value for value in known if value is not None and len(value) == 1]
+        if len(one_for_all) < len(inputs):
             fed = [
-                np.broadcast_to(next(given), (rows, *value.shape[1:])) if spec.explained else value
-                for spec, value in zip(self._model.inputs, inputs, strict=True)
+                value if start is None else np.broadcast_to(start, (rows, *value.shape[1:]))
+                for start, value in zip(known, inputs, strict=True)
             ]
             return self._start_at(fed, compute)
         if batch.baselines:
-            return self._start_at(baselines, compute)
+            return self._start_at(one_for_all, compute)
         key = tuple(value.shape for value in baselines)
         if key not in self._shared:
             self._shared[key] = self._start_at(baselines, compute)

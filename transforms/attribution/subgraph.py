@@ -26,6 +26,17 @@ def what_comes_before(operations: Iterable[Any]) -> Before:
     return before
 
 
+def needed(before: Before, wanted: Iterable[Any], end: str | None = None) -> set[str]:
+    """The names of some ops and of all that they need; of what only the op named `end` needs, nothing."""
+    waiting, found = list(wanted), set[str]()
+    while waiting:
+        op = waiting.pop()
+        if op.name not in found:
+            found.add(op.name)
+            waiting.extend(before[op.name] if op.name != end else ())
+    return found
+
+
 def describe(graph: Any, before: Before, wanted: Iterable[Any], stand_ins: Mapping[str, Any]) -> Any:
     """The `GraphDef` of some ops and all that they need.
 

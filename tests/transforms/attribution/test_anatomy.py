@@ -153,21 +153,21 @@ def test_exported_keras_model_shows_the_flat_graphs_ops(tmp_path):
         assert (operation.type, tuple(operation.outputs[0].shape)) == (layer.kind, layer.output)
 
 
-def test_keras_2_metadata_names_the_layers(tmp_path):
-    from tensorflow.core.protobuf import saved_model_pb2
-    from tensorflow.python.keras.protobuf import saved_metadata_pb2
+def tables(x):
+    """Two embeddings: of a variable and of a constant; and a gather that is none, of what is computed from x."""
+    ids, weights = tf.cast(x, tf.int32), tf.constant([[0.5, 1.0], [2.0, 3.0]])
+    found = tf.nn.embedding_lookup(tables.variable, ids, name="looked_up") + tf.gather(weights, ids, name="constant")
+    return tf.gather(tf.reduce_sum(found, axis=1), [1, 0], axis=1, name="swapped")
 
-    path = pathlib.Path(exported(TwoSignatures(), tmp_path / "m"))
-    text = '{"name": "dense_7", "class_name": "Dense", "config": {}}'
-    model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    model.meta_graphs[0].object_graph_def.nodes[0].user_object.identifier = "_tf_keras_layer"
-    model.meta_graphs[0].object_graph_def.nodes[0].user_object.metadata = text
-    (path / "saved_model.pb").write_bytes(model.SerializeToString())
-    assert anatomy.dissect(str(path)).layers == (LayerInfo("dense_7", "Dense", None),)
-    metadata = saved_metadata_pb2.SavedMetadata()
-    metadata.nodes.add(identifier="_tf_keras_layer", metadata=text.replace("7", "8"))
-    (path / "keras_metadata.pb").write_bytes(metadata.SerializeToString())
-    assert anatomy.dissect(str(path)).layers == (LayerInfo("dense_8", "Dense", None),)
+
+def test_the_embeddings_of_a_saved_model_are_marked(tmp_path):
+    module = OwnFunction(tables)
+    tables.variable = module.weights = tf.Variable([[1.0, 2.0], [3.0, 4.0]])
+    layers_of = anatomy.dissect(exported(module, tmp_path / "m", signatures=module.call)).layers
+    found = {layer.name.rsplit("/", 1)[-1]: layer for layer in layers_of}
+    assert {name for name, layer in found.items() if layer.embedding} == {"looked_up", "constant"}
+    assert found["looked_up"].output == found["constant"].output == (None, 2, 2)
+    assert not found["swapped"].embedding
 
 
 def test_digest_is_of_the_bytes_and_names_and_not_of_the_place(tmp_path):

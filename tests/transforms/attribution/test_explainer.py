@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from models import inference_layers, mlp, save_function, saved_keras, status_zoo, with_a_bad_row
 
-from transforms.attribution import anatomy, loading, model
+from transforms.attribution import anatomy, freezing, loading
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.engine import CALLS_IN_FLIGHT
@@ -197,7 +197,7 @@ def guarded():
 
 
 @pytest.mark.parametrize("kind", ["module", "keras"])
-@pytest.mark.parametrize("limit", [0, model.MAX_FROZEN_BYTES], ids=["unfrozen", "frozen"])
+@pytest.mark.parametrize("limit", [0, freezing.MAX_FROZEN_BYTES], ids=["unfrozen", "frozen"])
 def test_the_model_is_never_changed(tmp_path, monkeypatch, kind, limit):
     """alibi leaves a patched model behind when a call fails: whoever used it then got nonsense."""
     run, variables = guarded()
@@ -208,7 +208,7 @@ def test_the_model_is_never_changed(tmp_path, monkeypatch, kind, limit):
     callee = loading.load(ModelConfig(path=path))
     call = tf.function(callee.call, input_signature=[list(callee.inputs)]).get_concrete_function()
     monkeypatch.setattr(loading, "load", lambda config: callee)
-    monkeypatch.setattr(model, "MAX_FROZEN_BYTES", limit)
+    monkeypatch.setattr(freezing, "MAX_FROZEN_BYTES", limit)
     engine = Explainer.load(ModelConfig(path=path), AttributionConfig(steps=STEPS, target=0, batch_size=8))
     assert engine.model.frozen == bool(limit) and call.graph.variables
     x = rows(5)[:, :4]

@@ -26,8 +26,7 @@ from models import (
     with_embedding,
 )
 
-from transforms.attribution import loading
-from transforms.attribution import model as module
+from transforms.attribution import freezing, loading
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.model import load_model
@@ -271,7 +270,7 @@ def test_the_position_of_an_output_is_the_same_in_every_process(tmp_path):
 def test_a_model_too_large_to_freeze_gives_the_same(tmp_path, monkeypatch, kind):
     path = saved_keras(tmp_path, inference_layers(), kind)
     frozen = load_model(ModelConfig(path=path))
-    monkeypatch.setattr(module, "MAX_FROZEN_BYTES", 0)
+    monkeypatch.setattr(freezing, "MAX_FROZEN_BYTES", 0)
     free = load_model(ModelConfig(path=path))
     gc.collect()  # the variables must still be there
     assert frozen.frozen and not free.frozen and frozen.digest == free.digest

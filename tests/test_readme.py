@@ -53,7 +53,7 @@ def test_the_configuration_shows_every_key_and_its_default() -> None:
     values = yaml.safe_load(everything)
     shown = parse_config(values).model_dump(mode="json")
     for group in ("model", "input", "attribution", "output", "limits"):
-        hidden = {"layer"} if group == "model" else {"seed"} if group == "attribution" else set()
+        hidden = {"seed"} if group == "attribution" else set()
         assert set(shown[group]) - hidden <= set(values[group]) | {"format"}, group
 
 

@@ -103,6 +103,21 @@ def test_what_plan_says_of_it(tmp_path):
     assert hoisted(load_model(config, hoist=False)) == "nothing"
 
 
+@pytest.mark.parametrize("kind", ["keras", "saved_model"])
+def test_embeddings_are_marked(tmp_path, kind):
+    ids = keras.Input((5,), dtype="int32", name="ids")
+    path = tmp_path / "m.keras"
+    network = keras.Model(ids, layers.Dense(2)(layers.Flatten()(layers.Embedding(9, 3, name="vectors")(ids))))
+    network.save(path)
+    if kind == "saved_model":
+        path = tmp_path / "m"
+        network.export(path, verbose=False)
+    text = printed(path, width=200)
+    (line,) = (line for line in text.splitlines() if "[?, 5, 3]" in line)
+    assert line.split()[1:3] == (["Embedding", "[?,"] if kind == "keras" else ["GatherV2", "(embedding)"])
+    assert text.count("model.layer: NAME") == 1
+
+
 def test_layers_are_capped(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.inspection.MAX_LINES", 3)
     stack = [layers.Dense(1, name=f"d{index}") for index in range(MAX_LINES + 7)]

@@ -134,10 +134,12 @@ def _named(function: Any, name: str, prefix: str) -> Any:
     found = exact[:1] or [op for full, op in operations.items() if full.endswith(f"/{wanted}")]
     if len(found) == 1:
         return found[0].outputs[0]
-    names = [op.name.removeprefix(f"{prefix}/") for op in found or operations.values()]
-    near = names[:3] if found else difflib.get_close_matches(wanted, names, n=3, cutoff=0.3)
-    problem = f"is the end of {len(found)} names" if found else "is no op of the model's graph"
-    raise _refused(name, f"{problem}{f'; near are {near}' if near else ''}; `attribeam inspect` lists them")
+    if found:
+        near, problem = [op.name.removeprefix(f"{prefix}/") for op in found][:3], f"is the end of {len(found)} names"
+    else:
+        ends = {"/".join(full.split("/")[-1 - wanted.count("/") :]) for full in operations}
+        near, problem = difflib.get_close_matches(wanted, ends, n=3), "is no op of the model's graph"
+    raise _refused(name, f"{problem}{f', near are {near}' if near else ''}; `attribeam inspect` lists them")
 
 
 def _check(value: Any, name: str) -> None:

@@ -9,8 +9,25 @@ from apache_beam.pvalue import PBegin, PCollection
 from apache_beam.utils import shared
 
 from transforms.attribute import AttributeShards
+from transforms.dataset_baselines import BaselinePlan, ComputeBaselines
 from transforms.finalize import FinalizeRun, RunPlan
 from transforms.shard import Shard
+
+
+def build_baselines(root: PBegin, plan: BaselinePlan, handle: shared.Shared) -> PCollection[None]:
+    """Compute what the baselines take of the dataset, before any of it is explained.
+
+    Args:
+        root: a pipeline.
+        plan: what is computed.
+        handle: shares one Explainer within a worker process.
+    """
+    return (
+        root
+        | "Shards" >> beam.Create(list(plan.shards))
+        | "SpreadOverWorkers" >> beam.Reshuffle()
+        | "ComputeBaselines" >> ComputeBaselines(plan, handle)
+    )
 
 
 def build(root: PBegin, todo: Sequence[Shard], plan: RunPlan, handle: shared.Shared) -> PCollection[dict[str, object]]:

@@ -7,7 +7,7 @@ import logging
 import pathlib
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -19,15 +19,18 @@ from apache_beam.utils import shared
 
 from pipeline import plan as planning
 from pipeline.config import JobConfig
-from pipeline.job import build
+from pipeline.job import build, build_baselines
 from pipeline.pilot import read_estimate
+from pipeline.pinned_baselines import pin_baselines
 from pipeline.prepare import Prepared, prepare
 from pipeline.progress import ProgressReport
 from transforms import errors
+from transforms.attribution.baseline_outputs import baseline_outputs, warn
 from transforms.attribution.explainer import Explainer
 from transforms.attribution_job import AttributionJob
 from transforms.finalize import RunPlan, inspect_part, versions
 from transforms.records import part
+from transforms.references_file import read_references
 from transforms.shard import Shard
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
@@ -77,20 +80,25 @@ def run(
     explainer = handle.acquire(lambda: Explainer.load(config.model, config.attribution, trusted))
     prepared = prepare(config, root, explainer, _known_before(place))
     hoisted = explainer.model.stem.tensors if explainer.model.stem else {}
-    plan = RunPlan(
-        prepared.job,
-        prepared.shards,
-        config.limits.quarantined,
-        started,
-        hoisted,
-        read_estimate(place, prepared.job.fingerprint),
-    )
+    estimate = read_estimate(place, prepared.job.fingerprint)
     with place.alone():
-        _claim(place, prepared, config)
-        return _finish(plan, place, handle, options)
+        if place.exists(names.RUN):
+            refuse_other_run(place, prepared)
+        pinned = pin_baselines(
+            prepared,
+            explainer.model.classes,
+            place,
+            lambda plan: _run_pipeline(lambda pipeline: build_baselines(pipeline, plan, handle), options),
+        )
+        _claim(place, prepared, config, pinned)
+        job = dataclasses.replace(prepared.job, baselines=pinned)
+        plan = RunPlan(job, prepared.shards, config.limits.quarantined, started, hoisted, estimate)
+        return _finish(plan, place, explainer, handle, options)
 
 
-def _finish(plan: RunPlan, place: Place, handle: shared.Shared, options: PipelineOptions) -> Outcome:
+def _finish(
+    plan: RunPlan, place: Place, explainer: Explainer, handle: shared.Shared, options: PipelineOptions
+) -> Outcome:
     """Compute what is missing of the plan; two launchers must not do so at once, for one removes what the other has
     just finalized."""
     pinned = _pinned(place)
@@ -98,9 +106,18 @@ def _finish(plan: RunPlan, place: Place, handle: shared.Shared, options: Pipelin
     if not todo and pinned is not None:
         return Outcome(place.root, 0, names.read_manifest(place))
     _remove_unfinished(place)
+    plan = dataclasses.replace(plan, baseline_outputs=_baseline_outputs(plan.job, place, explainer))
     with ProgressReport(place, plan.job.fingerprint, plan.shards):
-        _run_pipeline(plan, todo, handle, options)
+        _run_pipeline(lambda pipeline: build(pipeline, todo, plan, handle), options)
     return Outcome(place.root, len(todo), names.read_manifest(place))
+
+
+def _baseline_outputs(job: AttributionJob, place: Place, explainer: Explainer) -> list[dict[str, Any]]:
+    """What the model says at each baseline that all rows share; a warning where that is not what it is taken for."""
+    referring = explainer.with_references(read_references(place, job.baselines))
+    found = baseline_outputs(referring, {feature.name: feature.shape for feature in job.layout.inputs})
+    warn(found)
+    return [dataclasses.asdict(one) for one in found]
 
 
 def _known_before(place: Place) -> planning.Known:
@@ -117,7 +134,7 @@ def _recorded(place: Place) -> dict[str, Any]:
     return names.read_json(place, names.RUN)
 
 
-def _claim(place: Place, prepared: Prepared, config: JobConfig) -> None:
+def _claim(place: Place, prepared: Prepared, config: JobConfig, baselines: str | None) -> None:
     """Write what this run computes, once; refuse a directory in which another run stands.
 
     Raises:
@@ -130,6 +147,7 @@ def _claim(place: Place, prepared: Prepared, config: JobConfig) -> None:
         "versions": versions(),
         "rows": sum(shard.size for shard in prepared.shards),
         "shards": len(prepared.shards),
+        "files_sha256": {names.BASELINES: baselines} if baselines else {},
     }
     place.publish_bytes(names.to_json(record), names.RUN)
     refuse_other_run(place, prepared)
@@ -207,11 +225,11 @@ def _options(arguments: Sequence[str]) -> PipelineOptions:
     return options
 
 
-def _run_pipeline(plan: RunPlan, todo: Sequence[Shard], handle: shared.Shared, options: PipelineOptions) -> None:
+def _run_pipeline(wire: Callable[[beam.Pipeline], object], options: PipelineOptions) -> None:
     runner = None if options.view_as(StandardOptions).runner else FnApiRunner()
     try:
         with beam.Pipeline(runner=runner, options=options) as pipeline:
-            build(pipeline, todo, plan, handle)
+            wire(pipeline)
     except Exception as error:
         known = _known(error)
         if known is None:

@@ -92,7 +92,7 @@ def pilot(prepared: Prepared, explainer: Explainer, rows: int) -> Estimate:
                 update={"steps": "auto", "rule": "nested", "tolerance": tolerance}
             )
             job = dataclasses.replace(prepared.job, attribution=config)
-            other = Explainer(explainer.model, config, job.trusted)
+            other = Explainer(explainer.model, config, job.trusted, explainer.references)
             return _figure([measured(f"{tolerance}", job, other, block)[1] for block in blocks])
 
         on_path = prepared.job.attribution.method.name == "integrated_gradients"

@@ -16,12 +16,14 @@ from pipeline.plan import InputFile, Known
 from transforms.attribute import read_examples
 from transforms.attribution import baselines
 from transforms.attribution.batch import Batch
+from transforms.attribution.dataset_summary import Request, request
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.model import ModelInput
+from transforms.attribution.references import References, references_of_rows
 from transforms.attribution_job import AttributionJob
 from transforms.errors import UsageError
 from transforms.records import part
-from transforms.records.examples import Layout, carried_type
+from transforms.records.examples import Examples, Layout, carried_type
 from transforms.records.feature import Feature, check_column, resolve
 from transforms.records.source import RawBatch, Selection, check_schema, read_rows
 from transforms.shard import Shard
@@ -36,12 +38,14 @@ class Prepared:
 
     Attributes:
         decides: everything that decides the values, by dotted key.
+        request: what the baselines take of the dataset.
     """
 
     job: AttributionJob
     shards: Sequence[Shard]
     files: Sequence[InputFile]
     decides: Mapping[str, Any]
+    request: Request
 
 
 def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: Known) -> Prepared:
@@ -56,6 +60,7 @@ def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: 
     layout = _layout(config, explainer)
     shapes = explainer.explained_shapes([feature.shape for feature in layout.inputs])
     check_reduce(config, shapes)
+    wanted = request(config.attribution, explainer.model.inputs, shapes)
     values = sum(
         int(np.prod(part.reduced_shape(shape, config.output.reduce.get(name, ())))) for name, shape in shapes.items()
     )
@@ -79,7 +84,7 @@ def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: 
     )
     if known.carried is None:
         _try_one_batch(shards[0], job, explainer)
-    return Prepared(job, shards, files, decides)
+    return Prepared(job, shards, files, decides, wanted)
 
 
 def _layout(config: JobConfig, explainer: Explainer) -> Layout:
@@ -162,12 +167,27 @@ def _sample(shard: Shard, columns: tuple[str, ...]) -> RawBatch:
         return next(read_rows(file, shard.source, Selection(columns, shard.rows, SAMPLE_ROWS)))
 
 
-def _try_one_batch(shard: Shard, job: AttributionJob, explainer: Explainer) -> None:
-    """Explain the first usable row for real: whatever does not fit shows here, not on a worker an hour later."""
+def references_of_first_rows(shard: Shard, job: AttributionJob, explainer: Explainer) -> References:
+    """What the baselines would take of a dataset of the first usable rows alone: enough to try with.
+
+    Raises:
+        UsageError: not one of them can be used; E_BASELINE_DATASET, E_BASELINE_ENTROPY.
+    """
+    return references_of_rows(_first_rows(shard, job).inputs, job.attribution, explainer.model)
+
+
+def _first_rows(shard: Shard, job: AttributionJob) -> Examples:
     examples, refused = next(iter(read_examples(shard, job, SAMPLE_ROWS)))
     if not len(examples):
         fault = refused[0].fault
         raise UsageError(fault.code, f"not one of the first {len(refused)} rows can be used: {fault.message}")
+    return examples
+
+
+def _try_one_batch(shard: Shard, job: AttributionJob, explainer: Explainer) -> None:
+    """Explain the first usable row for real: whatever does not fit shows here, not on a worker an hour later."""
+    examples = _first_rows(shard, job)
+    explainer = explainer.with_references(references_of_rows(examples.inputs, job.attribution, explainer.model))
     first = examples.without(range(1, len(examples)))
     labels = None if first.labels is None else first.labels % explainer.model.classes
     for _ in explainer.stream([Batch(first.inputs, labels, first.baselines, row_ids=first.row_ids)]):

@@ -13,7 +13,7 @@ from pipeline import plan as planning
 from pipeline.config import JobConfig
 from pipeline.launch import refuse_other_run
 from pipeline.pilot import pilot, store, table
-from pipeline.prepare import Prepared, prepare
+from pipeline.prepare import Prepared, prepare, references_of_first_rows
 from pipeline.progress import describe
 from pipeline.status import Watch
 from transforms.attribution.config import AttributionConfig
@@ -49,7 +49,8 @@ def preview(
         watch = Watch(place, prepared.job.fingerprint, prepared.shards)
         console.print(f" done already  rows {describe(watch.look())}", soft_wrap=True, highlight=False)
     if pilot_rows:
-        estimate = pilot(prepared, explainer, pilot_rows)
+        first = references_of_first_rows(prepared.shards[0], prepared.job, explainer)
+        estimate = pilot(prepared, explainer.with_references(first), pilot_rows)
         store(estimate, place, prepared.job.fingerprint)
         heading = f" pilot: {estimate.rows:,} rows, in blocks spread over the dataset, on {estimate.device}"
         console.print(heading, soft_wrap=True, highlight=False)

@@ -32,6 +32,7 @@ from transforms.records import part
 from transforms.records.examples import Examples, Refusal, extract
 from transforms.records.part_writer import PartWriter, write_quarantine
 from transforms.records.source import Selection, read_rows
+from transforms.references_file import read_references
 from transforms.rows import record_batch
 from transforms.shard import Shard
 from transforms.storage.listing import open_file
@@ -199,12 +200,14 @@ class _AttributeShard(beam.DoFn):  # type: ignore[misc]
     """One shard after the other, each begun as soon as nothing more of the one before it is to be fed."""
 
     def __init__(self, job: AttributionJob, handle: shared.Shared) -> None:
-        self._job, self._handle = job, handle
+        self._job, self._handle, self._references = job, handle, shared.Shared()
 
     def setup(self) -> None:
         job = self._job
-        self._explainer = self._handle.acquire(lambda: Explainer.load(job.model, job.attribution, job.trusted))
+        explainer = self._handle.acquire(lambda: Explainer.load(job.model, job.attribution, job.trusted))
         self._place = open_place(job.root)
+        references = self._references.acquire(lambda: read_references(self._place, job.baselines))
+        self._explainer = explainer.with_references(references)
         self._pool, self._feeding = ThreadPoolExecutor(SHARDS_AT_ONCE, "shard"), threading.Lock()
 
     def start_bundle(self) -> None:

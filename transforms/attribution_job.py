@@ -23,6 +23,7 @@ class AttributionJob:
         root: the run's directory.
         fingerprint: of everything that decides the values.
         trusted: modules of the user's that a worker may import.
+        baselines: sha256 of `_baselines.parquet`; None when no baseline takes anything of the dataset.
     """
 
     root: str
@@ -33,6 +34,7 @@ class AttributionJob:
     output: OutputConfig
     max_record_bytes: int
     trusted: tuple[str, ...] = ()
+    baselines: str | None = None
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:

@@ -43,6 +43,7 @@ class RunPlan:
         started: when this invocation began, seconds since the epoch.
         hoisted: by input, the tensor of the model up to which it runs once a row.
         estimate: by a pilot, for the figures of the manifest, each with its spread.
+        baseline_outputs: what the model says at each baseline that all rows share.
     """
 
     job: AttributionJob
@@ -51,6 +52,7 @@ class RunPlan:
     started: float
     hoisted: Mapping[str, str]
     estimate: Mapping[str, Any] | None = None
+    baseline_outputs: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +172,7 @@ def _manifest(
         "quarantined": sum(record.quarantined for record in records),
         "rows_by_status": by_status,
         "hoisted": dict(plan.hoisted),
+        "baseline_outputs": list(plan.baseline_outputs),
         "batch_sizes": sorted({record.batch_size for record in records}),
         "devices": sorted({record.device for record in records}),
         "versions": versions(),
@@ -178,7 +181,8 @@ def _manifest(
         "resumed_shards": len(plan.shards) - len(results),
         "peak_memory_bytes": max((result.peak_memory_bytes for result in results), default=0),
         "out_of_memory": sum(result.out_of_memory for result in results),
-        "files_sha256": {name: names.sha256_of(place, name)[0] for name in (names.RUN, names.PLAN, names.FILES)},
+        "files_sha256": {name: names.sha256_of(place, name)[0] for name in (names.RUN, names.PLAN, names.FILES)}
+        | ({names.BASELINES: plan.job.baselines} if plan.job.baselines else {}),
     }
 
 

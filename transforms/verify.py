@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ def verify_run(place: Place, deep: bool = False) -> list[str]:
         return faults
     with place.open(names.FILES) as file:
         listed = {row["file"]: row for row in pq.read_table(file).to_pylist()}
-    faults += _name_faults(place, listed)
+    faults += _name_faults(place, {*listed, *manifest["files_sha256"]})
     for name, row in listed.items():
         if place.exists(name):
             faults += _file_faults(place, row, manifest["fingerprint"])
@@ -57,8 +57,8 @@ def _record_faults(place: Place, manifest: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: its sha256 is not the manifest's"
 
 
-def _name_faults(place: Place, listed: Mapping[str, Any]) -> Iterator[str]:
-    known = {*listed, names.RUN, names.PLAN, names.FILES, names.MANIFEST, names.SUCCESS}
+def _name_faults(place: Place, listed: Set[str]) -> Iterator[str]:
+    known = {*listed, names.MANIFEST, names.SUCCESS}
     found = {name for name in place.names() if not name.startswith(EXTRA_FOLDERS)}
     for name in sorted(known - found):
         yield f"{name}: missing"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from transforms.settings import Settings
 
 Range = tuple[float, float]
+# Computed once of the dataset, for each value of an input: its least, its largest, its mean, its median.
+DatasetBaseline = Literal["min", "max", "mean", "median"]
 
 
 class ConstantBaseline(Settings):
@@ -65,16 +67,68 @@ class InputBaseline(Settings):
     input: float | list[Any]
 
 
+class SamplesBaseline(Settings):
+    """So many rows of the dataset, drawn anew for every row; the same ones for all inputs.
+
+    Source: Erion et al., "Improving performance of deep learning models with axiomatic attribution priors and expected
+    gradients", Nature Machine Intelligence 2021.
+    """
+
+    samples: int = Field(ge=1)
+
+    @property
+    def draws(self) -> int:
+        """Baselines of a row."""
+        return self.samples
+
+
+class EntropySearch(Settings):
+    """How the input of the greatest entropy is looked for.
+
+    Attributes:
+        output: what the model's output is, where neither `model.activation` nor the model itself says so.
+        entropy: share of the greatest entropy at which the search ends.
+        steps: of Adam, at most.
+        rate: of a step, in units of each feature's range.
+        weight: of the squared distance from the mean of the dataset, in those units.
+    """
+
+    output: Literal["logits", "probabilities"] | None = None
+    entropy: float = Field(default=0.99, gt=0, le=1)
+    steps: int = Field(default=200, ge=1, le=10_000)
+    rate: float = Field(default=0.05, gt=0, le=1)
+    weight: float = Field(default=1e-3, ge=0)
+
+
+class MaxEntropyBaseline(Settings):
+    """One input for all rows at which the model is as unsure as it can be; `max_entropy` alone takes the defaults.
+
+    Source: Tan, "Maximum Entropy Baseline for Integrated Gradients", 2022.
+    """
+
+    max_entropy: EntropySearch
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"max_entropy": {}} if value == "max_entropy" else value
+
+
 OneBaseline = (
     Literal["zeros"]
+    | DatasetBaseline
     | ConstantBaseline
     | ColumnBaseline
     | BlurBaseline
     | MaxDistanceBaseline
     | UniformBaseline
     | GaussianBaseline
+    | SamplesBaseline
+    | MaxEntropyBaseline
 )
+ROW_KINDS = (BlurBaseline, MaxDistanceBaseline, UniformBaseline, GaussianBaseline, SamplesBaseline)
 Baseline = OneBaseline | InputBaseline | tuple[OneBaseline, ...]
+_NAMES = ("zeros", *get_args(DatasetBaseline), "max_entropy")
 # What stands under the key of a kind: a mapping of inputs to baselines may have an input of that name.
 _VALUES: dict[str, type | tuple[type, ...]] = {
     "constant": (int, float, list),
@@ -84,6 +138,8 @@ _VALUES: dict[str, type | tuple[type, ...]] = {
     "max_distance": list,
     "uniform": list,
     "gaussian": (int, float),
+    "samples": int,
+    "max_entropy": dict,
 }
 
 
@@ -97,7 +153,10 @@ def _is_one(value: Any) -> bool:
 
 
 def _are_baselines(value: Any) -> bool:
-    return isinstance(value, list) and any(isinstance(one, dict) or one == "zeros" for one in value)
+    """Whether what stands under the key of a kind is the baselines of an input of that name."""
+    if isinstance(value, dict):
+        return bool(set(value) - set(EntropySearch.model_fields))
+    return isinstance(value, list) and any(isinstance(one, dict) or one in _NAMES for one in value)
 
 
 def _for_every_input(value: Any) -> Any:
@@ -120,7 +179,16 @@ def draws(baseline: Baseline) -> list[tuple[OneBaseline | InputBaseline, int]]:
 
 def per_row(baseline: OneBaseline | InputBaseline) -> bool:
     """Whether it is computed from the row, or drawn for it."""
-    return isinstance(baseline, (BlurBaseline, MaxDistanceBaseline, UniformBaseline, GaussianBaseline))
+    return isinstance(baseline, ROW_KINDS)
+
+
+def dataset_kind(baseline: OneBaseline) -> str | None:
+    """The name of what it takes of the dataset, None where it takes nothing."""
+    if isinstance(baseline, SamplesBaseline):
+        return "samples"
+    if isinstance(baseline, MaxEntropyBaseline):
+        return "max_entropy"
+    return baseline if isinstance(baseline, str) and baseline != "zeros" else None
 
 
 def count(baselines: dict[str, Baseline]) -> int:

@@ -13,6 +13,7 @@ from transforms.attribution.baseline_config import (
     ConstantBaseline,
     InputBaseline,
     OneBaseline,
+    dataset_kind,
     draws,
     per_row,
 )
@@ -43,7 +44,7 @@ def check_baselines(config: AttributionConfig, inputs: tuple[ModelInput, ...], l
         _check_kinds(config, spec.name, layered)
         if all(size is not None for size in spec.shape):
             for one, _ in draws(config.baseline_of(spec.name)):
-                if not isinstance(one, (ColumnBaseline, InputBaseline)) and not per_row(one):
+                if not (isinstance(one, (ColumnBaseline, InputBaseline)) or per_row(one) or dataset_kind(one)):
                     constant(one, spec, tuple(size or 0 for size in spec.shape))
 
 

@@ -13,14 +13,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.baseline_config import ColumnBaseline, ConstantBaseline, InputBaseline, OneBaseline, draws
-from transforms.attribution.baselines import constant, given_baseline
+from transforms.attribution.baseline_config import (
+    ColumnBaseline,
+    InputBaseline,
+    OneBaseline,
+    SamplesBaseline,
+    draws,
+)
+from transforms.attribution.baselines import given_baseline
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explanation import Explanation, joined, of_batch
 from transforms.attribution.merging import Merging
 from transforms.attribution.model import Model, ModelInput
-from transforms.attribution.row_baselines import generator, row_baselines
+from transforms.attribution.references import References
+from transforms.attribution.row_baselines import RowBaseline, generator, row_baselines
 from transforms.errors import UsageError
 
 Values = npt.NDArray[Any]
@@ -35,6 +42,7 @@ class Copies:
     Args:
         run: explains batches, one after another.
         choose: the entries of the output that are explained of a batch, int64 [rows, targets].
+        references: what baselines take of a dataset.
         jittered: each copy has one point of its own on its path.
     """
 
@@ -44,11 +52,12 @@ class Copies:
         choose: Callable[[Batch], Rows],
         model: Model,
         config: AttributionConfig,
+        references: References,
         jittered: bool,
     ) -> None:
         self._run, self._choose, self._model, self._config = run, choose, model, config
         self._noisy, self._jittered = config.noise.draws if config.noise else 1, jittered
-        self._merging = Merging(config, jittered)
+        self._references, self._merging = references, Merging(config, jittered)
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[Explanation]:
         """Explain every batch, in order."""
@@ -124,11 +133,14 @@ class Copies:
             if spec.name not in part.baselines:
                 raise UsageError("E_BASELINE_MISSING", f"the baseline of {spec.name!r} is a column; give its values")
             return self._given(part, spec, shape)
-        if one == "zeros" or isinstance(one, ConstantBaseline):
-            return constant(one, spec, shape)[np.newaxis, np.newaxis]
         copies = [(copy,) for copy in range(self._noisy)] if self._noisy > 1 else [()]
-        names = [("baseline", place, spec.name, name, *copy) for name in part.row_ids or () for copy in copies]
-        return row_baselines(one, noisy, self._config.seed, names)
+        if isinstance(one, SamplesBaseline):
+            joint = [("samples", place, name, *copy) for name in part.row_ids or () for copy in copies]
+            return self._references.samples(one, spec, self._config.seed, joint)
+        if isinstance(one, RowBaseline):
+            names = [("baseline", place, spec.name, name, *copy) for name in part.row_ids or () for copy in copies]
+            return row_baselines(one, noisy, self._config.seed, names)
+        return self._references.shared(one, spec, shape)[np.newaxis, np.newaxis]
 
     def _given(self, part: Batch, spec: ModelInput, shape: tuple[int, ...]) -> Values:
         """[rows · noisy copies | 1, 1, *shape]."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,11 +24,13 @@ from transforms.attribution.explanation import LOST, Explanation, assess
 from transforms.attribution.guided import Guided
 from transforms.attribution.kernel import Shape
 from transforms.attribution.layer_source import LayerSource
+from transforms.attribution.max_entropy import check_max_entropy
 from transforms.attribution.method_config import GuidedIntegratedGradients
 from transforms.attribution.methods import method_of
 from transforms.attribution.model import Model, load_model
 from transforms.attribution.objective import aim
 from transforms.attribution.precision import Course, Trial
+from transforms.attribution.references import References
 from transforms.attribution.starts import Start, Starts
 from transforms.attribution.work import Chosen, Work
 
@@ -36,6 +39,9 @@ Values = npt.NDArray[Any]
 
 class Explainer:
     """Explains rows of one model under one configuration. Holds the model; never changes it.
+
+    Args:
+        references: what its baselines take of a dataset, where they do.
 
     Attributes:
         device: what computes: `GPU:<name>` or `CPU`.
@@ -46,24 +52,43 @@ class Explainer:
             E_BATCH_SIZE, E_PRECISION, E_MODEL_OUTPUT_SHAPE, E_CODE_*).
     """
 
-    def __init__(self, model: Model, config: AttributionConfig, trusted: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        model: Model,
+        config: AttributionConfig,
+        trusted: Collection[str] = (),
+        references: References | None = None,
+    ) -> None:
         model, config = aim(model, config, trusted)
         base.check_baselines(config, model.inputs, layered=model.layer is not None)
+        check_max_entropy(config, model)
         self._method = method_of(config)
         self.model, self.config = model if self._method.hoisted else model.unhoisted(), config
-        self.trusted = tuple(trusted)
+        self.trusted, self.references = tuple(trusted), references or References()
         self._course = Course(self._method.levels, lower=False)
-        self._starts = Starts(self.model, config)
+        self._starts = Starts(self.model, config, self.references)
         self.device = claim_device()
         self._computes = Computes(self.model, config, self._method, self.device != "CPU")
         self._source = LayerSource(self.model, config, self._computes.of)
         self._pool = ThreadPoolExecutor(CALLS_IN_FLIGHT, "kernel")
 
     @classmethod
-    def load(cls, model: ModelConfig, config: AttributionConfig, trusted: Collection[str] = ()) -> Explainer:
+    def load(
+        cls,
+        model: ModelConfig,
+        config: AttributionConfig,
+        trusted: Collection[str] = (),
+        references: References | None = None,
+    ) -> Explainer:
         """Load the model and prepare to explain it; raises what `claim_device`, `load_model` and `Explainer` raise."""
         claim_device()
-        return cls(load_model(model, config.hoist), config, trusted)
+        return cls(load_model(model, config.hoist), config, trusted, references)
+
+    def with_references(self, references: References) -> Explainer:
+        """The same, with what its baselines take of a dataset; model and programs are shared."""
+        other = copy.copy(self)
+        other.references, other._starts = references, Starts(self.model, self.config, references)
+        return other
 
     def explain(
         self,
@@ -101,13 +126,17 @@ class Explainer:
         batches = self._source.stream(batches)
         if self.config.copied:
             jittered = self._method.jittered
-            return Copies(self._once, self._chosen, self.model, self.config, jittered).stream(batches)
+            return Copies(self._once, self._chosen, self.model, self.config, self.references, jittered).stream(batches)
         return self._once(batches)
 
     def explained_shapes(self, shapes: Sequence[Shape]) -> dict[str, Shape]:
         """Of what is explained, by name, where the model's own inputs have these shapes."""
         found = zip(self.model.inputs, self._source.shapes(shapes), strict=True)
         return {spec.name: shape for spec, shape in found if spec.explained}
+    def outputs(self, batch: Batch) -> Values:
+        """F at the inputs, [rows, classes]."""
+        table: Values = self._computes.of(self._shapes(batch)).forward(self._fed(batch))[1]
+        return table
 
     def batch_size(self, shapes: Sequence[Shape]) -> int:
         """Gradients computed in one call, at present, for inputs of these shapes; in the lower precision, if any."""
@@ -158,8 +187,7 @@ class Explainer:
         known = targets.known(self.config, len(batch), batch.labels, self.model.classes)
         if known is not None:
             return known
-        _, table, _ = self._computes.of(self._shapes(batch)).forward(self._fed(batch))
-        return targets.choose(self.config, table)
+        return targets.choose(self.config, self.outputs(batch))
 
     def _fed(self, batch: Batch) -> list[Values]:
         return [batch.inputs[spec.name].astype(spec.point_dtype, copy=False) for spec in self.model.inputs]

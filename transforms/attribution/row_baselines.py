@@ -45,6 +45,20 @@ def row_baselines(baseline: RowBaseline, rows: Values, seed: int, names: Sequenc
     return found.astype(rows.dtype)
 
 
+def draw_rows(size: int, count: int, seed: int, names: Sequence[tuple[object, ...]]) -> npt.NDArray[np.int64]:
+    """Which of `size` rows are drawn for each row, [rows, count]: all different, as long as there are others.
+
+    Args:
+        names: of each row, what its draws depend on beside the seed.
+    """
+    drawn = np.empty((len(names), count), np.int64)
+    for row, name in enumerate(names):
+        numbers = generator(seed, *name)
+        rounds = [numbers.permutation(size) for _ in range(-(-count // size))]
+        drawn[row] = np.concatenate(rounds)[:count]
+    return drawn
+
+
 def _drawn(baseline: Drawn, shape: tuple[int, ...], numbers: np.random.Generator) -> Values:
     if isinstance(baseline, UniformBaseline):
         return numbers.uniform(*baseline.uniform, (baseline.draws, *shape))

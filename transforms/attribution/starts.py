@@ -15,6 +15,7 @@ from transforms.attribution.compute import Compute, Mask
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.kernel import Shape
 from transforms.attribution.model import Model, ModelInput
+from transforms.attribution.references import References
 from transforms.errors import UsageError
 
 Values = npt.NDArray[Any]
@@ -32,8 +33,8 @@ class Start:
 class Starts:
     """The starts of a model's rows under one configuration."""
 
-    def __init__(self, model: Model, config: AttributionConfig) -> None:
-        self._model, self._config = model, config
+    def __init__(self, model: Model, config: AttributionConfig, references: References) -> None:
+        self._model, self._config, self._references = model, config, references
         self._shared: dict[tuple[Shape, ...], Start] = {}
 
     def baselines(self, batch: Batch) -> list[Values]:
@@ -48,7 +49,7 @@ class Starts:
         if isinstance(baseline, ColumnBaseline):
             raise UsageError("E_BASELINE_MISSING", f"the baseline of {spec.name!r} is a column; give its values")
         (one, _), *_ = draws(baseline)
-        return base.constant(one, spec, shape)[np.newaxis]
+        return self._references.shared(one, spec, shape)[np.newaxis]
 
     def of(self, batch: Batch, inputs: list[Values], baselines: list[Values], compute: Compute) -> Start:
         """z and F at the baselines, one for all rows where they share it; that of the configuration is kept."""

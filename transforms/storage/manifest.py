@@ -11,6 +11,7 @@ from transforms.errors import AttribeamError
 from transforms.storage.place import Place
 
 RUN, PLAN, FILES, MANIFEST, SUCCESS = "_run.json", "_plan.parquet", "_files.parquet", "_manifest.json", "_SUCCESS"
+BASELINES = "_baselines.parquet"
 QUARANTINE, DAMAGED, PILOT = "_quarantine", "_quarantine/damaged", "_pilot"
 PART = re.compile(r"part-(\d{5,})-([0-9a-f]{12})\.parquet")
 CHUNK_BYTES = 2**20

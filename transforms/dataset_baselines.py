@@ -80,13 +80,33 @@ class ComputeBaselines(beam.PTransform):  # type: ignore[misc]
         return (
             shards
             | "SummarizeShard" >> beam.Map(summarize_shard, plan=without_shards)
-            | "MergeSummaries" >> beam.CombineGlobally(functools.partial(_merge_all, wanted=self._plan.request))
+            | "MergeSummaries" >> beam.CombineGlobally(_Merge(self._plan.request))
             | "PublishBaselines" >> beam.ParDo(_Publish(without_shards, self._handle))
         )
 
 
-def _merge_all(summaries: Iterable[Summary], wanted: Request) -> Summary:
+def merge_summaries(summaries: Iterable[Summary], wanted: Request) -> Summary:
+    """The summary of all their rows."""
     return functools.reduce(functools.partial(merged, wanted=wanted), summaries, nothing())
+
+
+class _Merge(beam.CombineFn):  # type: ignore[misc]
+    """`merge_summaries`, one after another: a plain function would have many of them held at once."""
+
+    def __init__(self, wanted: Request) -> None:
+        self._wanted = wanted
+
+    def create_accumulator(self) -> Summary:
+        return nothing()
+
+    def add_input(self, summary: Summary, other: Summary) -> Summary:
+        return merged(summary, other, self._wanted)
+
+    def merge_accumulators(self, summaries: Iterable[Summary]) -> Summary:
+        return merge_summaries(summaries, self._wanted)
+
+    def extract_output(self, summary: Summary) -> Summary:
+        return summary
 
 
 class _Publish(beam.DoFn):  # type: ignore[misc]

@@ -18,17 +18,24 @@ from apache_beam.utils import shared
 from pipeline import plan as planning
 from pipeline.prepare import prepare
 from transforms.attribution import dataset_summary
+from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.references import References
-from transforms.dataset_baselines import BaselinePlan, ComputeBaselines, _merge_all, publish_baselines, summarize_shard
+from transforms.dataset_baselines import (
+    BaselinePlan,
+    ComputeBaselines,
+    merge_summaries,
+    publish_baselines,
+    summarize_shard,
+)
 from transforms.errors import UsageError
 from transforms.references_file import check_references, fingerprint_of, read_references
 from transforms.storage.manifest import BASELINES, sha256_of
 from transforms.storage.place import Place, open_place
 
-COUNT = 700
+COUNT = 250
 KINDS = ["min", "max", "mean", "median", {"samples": 3}]
-SIZES = (170, 3000, 10**6)
+SIZES = (1000, 7000, 10**6)
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +51,16 @@ def table() -> dict[str, Any]:
     return rows
 
 
+@pytest.fixture(scope="module")
+def explainer(build: Any) -> Explainer:
+    """Of the model and the configuration that all plans here have."""
+    built = build(datasets.keras_classifier)
+    config = AttributionConfig(**built.attribution, baseline=KINDS, seed=5, steps=8)
+    return Explainer.load(ModelConfig(**built.model), config)
+
+
 @pytest.fixture
-def planned(job_of: Any, files: dict[str, pathlib.Path]) -> Any:
+def planned(job_of: Any, files: dict[str, pathlib.Path], explainer: Explainer) -> Any:
     """planned(shard bytes, kind) → the plan, a place to publish in, and an Explainer."""
 
     def made(size: int, kind: str = "parquet") -> tuple[BaselinePlan, Place, Explainer]:
@@ -53,7 +68,7 @@ def planned(job_of: Any, files: dict[str, pathlib.Path]) -> Any:
         out = {"shard_bytes": size}
         parts = {"attribution": fields, "output": out, "input": {"id": "name"}}
         config = job_of(datasets.keras_classifier, files[kind], f"{kind}-{size}", **parts)
-        explainer = Explainer.load(config.model, config.attribution)
+        assert config.attribution == explainer.config
         found = prepare(config, files[kind].parent, explainer, planning.Known())
         plan = BaselinePlan(found.job, found.shards, found.request, explainer.model.classes)
         return plan, open_place(found.job.root), explainer
@@ -84,14 +99,15 @@ def by_twin(plan: BaselinePlan, place: Place, explainer: Explainer) -> Reference
     """The same without Beam, the shards in another order, some of them together first."""
     summaries = [summarize_shard(shard, plan) for shard in reversed(plan.shards)]
     half = len(summaries) // 2
-    both = [_merge_all(part, plan.request) for part in (summaries[:half], summaries[half:])]
-    publish_baselines(plan, _merge_all(both, plan.request), explainer, place)
+    both = [merge_summaries(part, plan.request) for part in (summaries[:half], summaries[half:])]
+    publish_baselines(plan, merge_summaries(both, plan.request), explainer, place)
     return read_references(place, sha256_of(place, BASELINES)[0])
 
 
-@pytest.mark.parametrize("kind", ["parquet", "none"])
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("way", [by_beam, by_twin])
+CASES = [(by_twin, size, "parquet") for size in SIZES] + [(by_beam, size, "none") for size in SIZES]
+
+
+@pytest.mark.parametrize(("way", "size", "kind"), CASES)
 def test_it_is_what_numpy_finds_at_once(planned: Any, files: Any, way: Any, size: int, kind: str) -> None:
     plan, place, explainer = planned(size, kind)
     assert (len(plan.shards) == 1) is (size == SIZES[-1])
@@ -100,16 +116,14 @@ def test_it_is_what_numpy_finds_at_once(planned: Any, files: Any, way: Any, size
     for name, value in wanted.items():
         assert found[name].dtype == np.float32 and found[name].shape == value.shape
         if name == "mean":
-            # 700 sums in float64, each to 2^-53 of the largest partial sum, and one rounding to float32
+            # 250 sums in float64, each to 2^-53 of the largest partial sum, and one rounding to float32
             slack = COUNT * 2**-53 * np.abs(table()["pixels"]).sum(axis=0).max() / COUNT
             np.testing.assert_allclose(found[name], value, rtol=2**-23, atol=slack)
         else:
             assert np.array_equal(found[name], value), name
 
 
-def test_a_bounded_sample_is_the_smallest_hashes_whatever_the_shards(
-    planned: Any, files: Any, monkeypatch: Any
-) -> None:
+def test_a_bounded_sample_is_of_the_smallest_hashes(planned: Any, files: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(dataset_summary, "MEDIAN_ROWS", 50)
     monkeypatch.setattr(dataset_summary, "POOL_ROWS", 20)
     whole = brute_force(files["parquet"].name).arrays["x"]["samples"]

@@ -18,8 +18,8 @@ from transforms.attribution.probabilities import entropy_share, given_reading, k
 
 log = logging.getLogger(__name__)
 Values = npt.NDArray[Any]
-# Share of the greatest entropy below which a baseline is called informative: a half is what 10 classes have that
-# share their probability among 3, or two that share it 89 to 11
+# Share of the greatest entropy below which a baseline is no absence of evidence: a half is about what three equally
+# likely classes of ten have, or two at 89 to 11
 LEAST_ENTROPY = 0.5
 
 

@@ -7,6 +7,7 @@ uniform distribution, −(1/C) Σ log p, and not −H(p), whose gradient vanishe
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -97,26 +98,39 @@ def search(model: Model, domains: Mapping[str, Domain], settings: EntropySearch)
     Raises:
         UsageError: E_BASELINE_ENTROPY when the output is not a number at the mean of the dataset.
     """
-    import keras
-
     function = _Objective(model, domains, settings)
-    places = [keras.Variable(domains[spec.name].start) for spec in model.explained]
-    rate = keras.optimizers.schedules.CosineDecay(settings.rate, settings.steps)
-    adam = keras.optimizers.Adam(rate)
-    best, least = [place.numpy() for place in places], np.inf
-    for _ in range(settings.steps):
-        values = [place.numpy() for place in places]
-        loss, found, gradients = function(values)
+    places = [domains[spec.name].start for spec in model.explained]
+    adams = [_Adam(place.shape) for place in places]
+    best, least = places, np.inf
+    for step in range(settings.steps):
+        loss, found, gradients = function(places)
         if loss < least or found >= settings.entropy:
-            best, least = values, loss
+            best, least = places, loss
         if found >= settings.entropy or not np.isfinite(loss):
             break
-        adam.apply(gradients, places)
-        for place in places:
-            place.assign(tf.clip_by_value(place.value, 0.0, 1.0))
+        # falls to 0 along a cosine: what still goes to and fro in the end comes to rest
+        rate = settings.rate * (1 + math.cos(math.pi * step / settings.steps)) / 2
+        moves = [rate * adam.direction(gradient) for adam, gradient in zip(adams, gradients, strict=True)]
+        places = [np.clip(place - move, 0, 1).astype(np.float32) for place, move in zip(places, moves, strict=True)]
     if not np.isfinite(least):
         raise _refused("the model's output is not a number at the mean of the dataset")
     return function.points(best)
+
+
+class _Adam:
+    """Kingma, Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, with the constants that it gives."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._first, self._second, self._steps = np.zeros(shape), np.zeros(shape), 0
+
+    def direction(self, gradient: Values) -> Values:
+        """Down along which to go, for a rate of 1."""
+        self._steps += 1
+        self._first = 0.9 * self._first + 0.1 * gradient
+        self._second = 0.999 * self._second + 0.001 * gradient.astype(np.float64) ** 2
+        mean, square = self._first / (1 - 0.9**self._steps), self._second / (1 - 0.999**self._steps)
+        found: Values = mean / (np.sqrt(square) + 1e-8)
+        return found
 
 
 class _Objective:
@@ -132,9 +146,10 @@ class _Objective:
         self._reading = self._read()
         self._step = tf.function(self._loss, input_signature=specs, autograph=False)
 
-    def __call__(self, places: list[Values]) -> tuple[float, float, list[Any]]:
+    def __call__(self, places: list[Values]) -> tuple[float, float, list[Values]]:
         outputs, loss, gradients = self._step(*places)
-        return float(loss), float(entropy_share(outputs.numpy(), self._reading)[0]), gradients
+        share = float(entropy_share(outputs.numpy(), self._reading)[0])
+        return float(loss), share, [gradient.numpy() for gradient in gradients]
 
     def points(self, places: list[Values]) -> dict[str, Values]:
         """In the inputs' own units."""

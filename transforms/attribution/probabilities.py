@@ -64,7 +64,7 @@ def entropy_share(outputs: npt.NDArray[Any], reading: Reading) -> Doubles:
         if reading.kind == "softmax":
             values = np.exp(values - values.max(axis=1, keepdims=True))
         else:
-            values = np.exp(-np.logaddexp(0, -values))
+            values = 1 / (1 + np.exp(-np.clip(values, -700, 700)))
     if reading.kind == "softmax":
         shares = values / values.sum(axis=1, keepdims=True)
         found: Doubles = _entropy(shares).sum(axis=1) / np.log(shares.shape[1])

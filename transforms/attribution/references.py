@@ -18,7 +18,15 @@ from transforms.attribution.baseline_config import (
 )
 from transforms.attribution.baselines import constant, given_baseline
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.dataset_summary import Request, Summary, Wanted, request, sample_key, summary_of
+from transforms.attribution.dataset_summary import (
+    Request,
+    Summary,
+    Wanted,
+    nothing,
+    request,
+    sample_key,
+    summary_of,
+)
 from transforms.attribution.max_entropy import Domain, search
 from transforms.attribution.model import Model, ModelInput
 from transforms.attribution.row_baselines import draw_rows
@@ -104,7 +112,9 @@ def references_of_rows(rows: Mapping[str, Values], config: AttributionConfig, mo
     wanted = request(config, model.inputs, {name: value.shape[1:] for name, value in rows.items()})
     count = max((len(value) for value in rows.values()), default=0)
     keys = [sample_key(wanted.seed, str(row), "", row) for row in range(count)]
-    return references_of(summary_of(rows, keys, wanted), wanted, config, model) if wanted.inputs else References()
+    if not wanted.inputs:
+        return References()
+    return references_of(summary_of(rows, keys, wanted) if count else nothing(), wanted, config, model)
 
 
 def _arrays(summary: Summary, one: Wanted, pool_rows: int) -> dict[str, Values]:

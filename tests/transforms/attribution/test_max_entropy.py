@@ -93,11 +93,11 @@ def test_a_batch_that_is_fixed(model_of):
 @pytest.mark.parametrize(("low", "high", "wanted"), [(0.6, 2.0, 0.6), (-3.0, 0.1, 0.1), (0.7, 0.7, 0.7)])
 def test_it_stays_in_the_domain(model_of, low, high, wanted):
     mean = np.float32((low + high) / 2)
-    assert found_at(model_of(two_logits, x=X), low=low, high=high, mean=mean) == pytest.approx(wanted, abs=1e-6)
-    assert np.float32(low) <= found_at(model_of(two_logits, x=X), low=low, high=high, mean=mean) <= np.float32(high)
+    place = found_at(model_of(two_logits, x=X), low=low, high=high, mean=mean)
+    assert np.float32(low) <= place <= np.float32(high) and place == np.float32(wanted)
 
 
-@pytest.mark.parametrize("weight", [0.1, 1.0])
+@pytest.mark.parametrize("weight", [0.5, 3.0])
 def test_it_stays_near_the_mean(model_of, weight):
     # −½(log p + log(1−p)) + weight·(u − u₀)², u = (x + 1)/2; its slope is 0 at one place, found by halving
     def slope(x):
@@ -127,6 +127,7 @@ def test_a_sure_start_has_a_slope(model_of):
 
 
 def test_digits(tmp_path):
+    keras.utils.set_random_seed(1)
     digits = demo.split(*demo.load_digits())
     small = keras.Sequential(
         [
@@ -139,7 +140,7 @@ def test_digits(tmp_path):
     )
     small.compile(keras.optimizers.Adam(5e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     images = digits.train_images / np.float32(255)
-    small.fit(images, digits.train_labels, epochs=3, verbose=0)
+    small.fit(images, digits.train_labels, epochs=5, verbose=0)
     small.save(tmp_path / "digits.keras")
     assert demo.accuracy(small, digits.held_out_images, digits.held_out_labels) > 0.9
     held_out = digits.held_out_images / np.float32(255)
@@ -192,7 +193,7 @@ def test_several_inputs_are_looked_for_together(model_of):
 def test_an_output_that_is_no_number_is_refused(model_of):
     model = model_of(models.status_zoo, x=([None, 3], "float32"))
     domains = {"x": Domain(*(np.full(3, value, np.float32) for value in (-9, 9, -5)))}
-    with pytest.raises(UsageError, match="E_BASELINE_ENTROPY.*not a number"):
+    with pytest.raises(UsageError, match=r"E_BASELINE_ENTROPY.*not a number"):
         search(model, domains, EntropySearch(output="logits"))
 
 

@@ -115,6 +115,7 @@ class Explainer:
         rows = len(next(iter(named.values())))
         labels = None if target is None else targets.given_labels(target, rows, self.model.output.names)
         given = {} if baselines is None else by_name(baselines, self.model.explained)
+        given = {name: np.asarray(value) for name, value in given.items()}
         (explanation,) = self.stream([Batch(named, labels, given, row_ids=row_ids)])
         return explanation
 

@@ -14,6 +14,7 @@ from datasets import attributions, launch, parts, read
 
 from pipeline import launch as launching
 from transforms import dataset_baselines
+from transforms.attribution.batch import Batch
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.references import References, references_of_rows
 from transforms.attribution.row_baselines import draw_rows
@@ -81,7 +82,7 @@ def test_every_kind_that_rows_share_whatever_the_shards(job_of: Any) -> None:
         assert verify_run(open_place(out), deep=True) == []
         said = read_json(open_place(out), MANIFEST)["baseline_outputs"]
         assert [one["baseline"]["x"] for one in said[:4]] == list(OF_DATASET)
-        outputs = plain.outputs({"x": np.stack(list(first.values()))})
+        outputs = plain.outputs(Batch({"x": np.stack(list(first.values()))}))
         np.testing.assert_allclose([one["output"] for one in said], outputs.max(axis=1), atol=1e-4)
         assert [one["index"] for one in said[:4]] == outputs[:4].argmax(axis=1).tolist()
         assert said[4]["entropy"] >= 0.99 and {one["warning"] for one in said} == {None}

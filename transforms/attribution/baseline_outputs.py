@@ -14,6 +14,7 @@ from transforms.attribution.baseline_config import ColumnBaseline, MaxEntropyBas
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
+from transforms.attribution.methods import method_of
 from transforms.attribution.probabilities import entropy_share, given_reading, known_reading, likely_reading
 
 log = logging.getLogger(__name__)
@@ -43,13 +44,15 @@ class BaselineOutput:
 
 
 def baseline_outputs(explainer: Explainer, shapes: Mapping[str, tuple[int, ...]]) -> list[BaselineOutput]:
-    """F at every baseline that all rows share; none where an input has one of its own for each row, or is held.
+    """F at every baseline that all rows share.
+
+    None where an input has one of its own for each row, or is held, and for methods that start at no baseline.
 
     Args:
         shapes: of one row of each input.
     """
     model, config = explainer.model, explainer.config
-    if len(model.explained) < len(model.inputs):
+    if len(model.explained) < len(model.inputs) or method_of(config).only == "input":
         return []
     found = []
     for singles in _shared(config, [spec.name for spec in model.explained]):

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from pipeline import demo
 from transforms.attribution.baseline_config import EntropySearch
+from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.max_entropy import Domain, check_max_entropy, search
@@ -186,7 +187,7 @@ def test_several_inputs_are_looked_for_together(model_of):
     rows = {name: np.random.default_rng(0).normal(size=(9, size)) for name, size in (("a", 6), ("b", 4))}
     found = references_of_rows(rows, config, model).arrays
     start = {name: found[name]["max_entropy"][np.newaxis] for name in rows}
-    outputs = Explainer(model, AttributionConfig(target=0)).outputs(start)
+    outputs = Explainer(model, AttributionConfig(target=0)).outputs(Batch(start))
     assert entropy_share(outputs, Reading("softmax", True))[0] >= 0.99
 
 

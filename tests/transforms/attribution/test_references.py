@@ -13,7 +13,7 @@ from transforms.attribution.dataset_summary import merged, nothing, request, sam
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.model import ModelInput
 from transforms.attribution.references import References, references_of_rows
-from transforms.attribution.row_baselines import draw_rows
+from transforms.attribution.row_baselines import draw_rows, generator
 from transforms.errors import UsageError
 
 N, ROWS = 6, 9
@@ -108,6 +108,23 @@ def test_samples_are_averaged_beside_others(engine, explainer):
     # another batch changes a value by 1e-6 of the largest
     np.testing.assert_allclose(found.attributions["x"], wanted, atol=2e-6 * np.abs(wanted).max())
     assert found.steps.tolist() == [4 * 8] * ROWS
+
+
+def test_every_noisy_copy_draws_anew(engine, explainer):
+    noise = {"kind": "smoothgrad", "draws": 2, "sigma": 0.3}
+    config = AttributionConfig(target=1, steps=8, baseline={"samples": 3}, noise=noise)
+    x, pool = rows(), engine.references.arrays["x"]["samples"]
+    found = Explainer(engine.model, config, engine.references).explain(x, row_ids=IDS)
+    drawn = np.stack([generator(0, "noise", "x", name).standard_normal((2, N)) for name in IDS])
+    noisy = (x[:, np.newaxis] + 0.3 * drawn).astype(np.float32)
+    plain = explainer(engine.model, target=1, steps=8)
+    each = []
+    for copy in range(2):
+        chosen = draw_rows(len(pool), 3, 0, [("samples", 0, name, copy) for name in IDS])
+        starts = pool[chosen].swapaxes(0, 1)
+        each += [plain.explain(noisy[:, copy], baselines=start).attributions["x"] for start in starts]
+    wanted = np.mean(each, axis=0)
+    np.testing.assert_allclose(found.attributions["x"], wanted, atol=2e-6 * np.abs(wanted).max())
 
 
 def test_draws_depend_on_the_seed_and_the_id_alone(engine):

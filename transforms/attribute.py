@@ -130,10 +130,10 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def chunk_rows(job: AttributionJob, explainer: Explainer) -> int:
-    """Rows read at once: about 16 MiB of inputs, or with a layer of its values, which may be far more."""
+def chunk_rows(job: AttributionJob, explainer: Explainer | None = None) -> int:
+    """Rows read at once: about 16 MiB of inputs, or where a layer is explained of its values, which may be far more."""
     row_bytes = sum(feature.dtype.itemsize * int(np.prod(feature.shape)) for feature in job.layout.inputs)
-    if explainer.model.layer:
+    if explainer and explainer.model.layer:
         values = sum(int(np.prod(shape)) for shape in explainer.explained_shapes(job.shapes).values())
         row_bytes += explainer.model.layer.dtype.itemsize * values
     return min(MAX_CHUNK_ROWS, max(1, CHUNK_BYTES // max(1, row_bytes)))

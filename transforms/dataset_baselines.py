@@ -115,6 +115,6 @@ class _Publish(beam.DoFn):  # type: ignore[misc]
 
     def process(self, summary: Summary) -> Iterator[None]:
         job = self._plan.job
-        explainer = self._handle.acquire(lambda: Explainer.load(job.model, job.attribution))
+        explainer = self._handle.acquire(lambda: Explainer.load(job.model, job.attribution, job.trusted))
         publish_baselines(self._plan, summary, explainer, open_place(job.root))
         yield from ()

@@ -127,7 +127,8 @@ OneBaseline = (
     | MaxEntropyBaseline
 )
 ROW_KINDS = (BlurBaseline, MaxDistanceBaseline, UniformBaseline, GaussianBaseline, SamplesBaseline)
-Baseline = OneBaseline | InputBaseline | tuple[OneBaseline, ...]
+SingleBaseline = OneBaseline | InputBaseline
+Baseline = SingleBaseline | tuple[OneBaseline, ...]
 _NAMES = ("zeros", *get_args(DatasetBaseline), "max_entropy")
 # What stands under the key of a kind: a mapping of inputs to baselines may have an input of that name.
 _VALUES: dict[str, type | tuple[type, ...]] = {
@@ -171,18 +172,18 @@ def zeros() -> dict[str, Baseline]:
     return {"": "zeros"}
 
 
-def draws(baseline: Baseline) -> list[tuple[OneBaseline | InputBaseline, int]]:
+def draws(baseline: Baseline) -> list[tuple[SingleBaseline, int]]:
     """Every single baseline of a row: each of the list, as often as it is drawn."""
     listed = baseline if isinstance(baseline, tuple) else (baseline,)
     return [(one, index) for one in listed for index in range(getattr(one, "draws", 1))]
 
 
-def per_row(baseline: OneBaseline | InputBaseline) -> bool:
+def per_row(baseline: SingleBaseline) -> bool:
     """Whether it is computed from the row, or drawn for it."""
     return isinstance(baseline, ROW_KINDS)
 
 
-def dataset_kind(baseline: OneBaseline) -> str | None:
+def dataset_kind(baseline: SingleBaseline) -> str | None:
     """The name of what it takes of the dataset, None where it takes nothing."""
     if isinstance(baseline, SamplesBaseline):
         return "samples"

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.baseline_config import ColumnBaseline, MaxEntropyBaseline, OneBaseline, draws, per_row
+from transforms.attribution.baseline_config import (
+    ColumnBaseline,
+    InputBaseline,
+    MaxEntropyBaseline,
+    SingleBaseline,
+    draws,
+    per_row,
+)
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
@@ -71,7 +78,7 @@ def warn(outputs: Sequence[BaselineOutput]) -> None:
             log.warning("%s", one.warning)
 
 
-def _shared(config: AttributionConfig, names: Sequence[str]) -> list[dict[str, OneBaseline]]:
+def _shared(config: AttributionConfig, names: Sequence[str]) -> list[dict[str, SingleBaseline]]:
     """By explained input, the baselines that are explained together, where all rows have the same."""
     listed = {name: [one for one, _ in draws(config.baseline_of(name))] for name in names}
     places = max(map(len, listed.values()))
@@ -79,11 +86,11 @@ def _shared(config: AttributionConfig, names: Sequence[str]) -> list[dict[str, O
     return [ones for ones in together if not any(map(_of_its_own, ones.values()))]
 
 
-def _of_its_own(one: OneBaseline) -> bool:
-    return isinstance(one, ColumnBaseline) or per_row(one)
+def _of_its_own(one: SingleBaseline) -> bool:
+    return isinstance(one, (ColumnBaseline, InputBaseline)) or per_row(one)
 
 
-def _said_at(explainer: Explainer, singles: Mapping[str, OneBaseline], outputs: Values) -> BaselineOutput:
+def _said_at(explainer: Explainer, singles: Mapping[str, SingleBaseline], outputs: Values) -> BaselineOutput:
     searched = next((one.max_entropy for one in singles.values() if isinstance(one, MaxEntropyBaseline)), None)
     sure = known_reading(explainer.model)
     if sure is None and searched is not None and searched.output:

@@ -127,7 +127,7 @@ class AttributionConfig(Settings):
         own = isinstance(self.method, BlurIntegratedGradients)
         return self.copies > 1 or own or any(map(baseline_config.per_row, self._single_baselines()))
 
-    def _single_baselines(self) -> list[baseline_config.OneBaseline]:
+    def _single_baselines(self) -> list[baseline_config.SingleBaseline]:
         return [one for baseline in self.baseline.values() for one, _ in baseline_config.draws(baseline)]
 
     @property

@@ -134,6 +134,7 @@ class Explainer:
         """Of what is explained, by name, where the model's own inputs have these shapes."""
         found = zip(self.model.inputs, self._source.shapes(shapes), strict=True)
         return {spec.name: shape for spec, shape in found if spec.explained}
+
     def outputs(self, batch: Batch) -> Values:
         """F at the inputs, [rows, classes]."""
         table: Values = self._computes.of(self._shapes(batch)).forward(self._fed(batch))[1]

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from transforms.attribution.baseline_config import (
     MaxEntropyBaseline,
-    OneBaseline,
     SamplesBaseline,
+    SingleBaseline,
     dataset_kind,
     draws,
 )
@@ -46,7 +46,7 @@ class References:
 
     arrays: Mapping[str, Mapping[str, Values]] = dataclasses.field(default_factory=dict)
 
-    def shared(self, baseline: OneBaseline, spec: ModelInput, shape: tuple[int, ...]) -> Values:
+    def shared(self, baseline: SingleBaseline, spec: ModelInput, shape: tuple[int, ...]) -> Values:
         """A baseline that all rows share, [*shape] in the input's point dtype.
 
         Raises:

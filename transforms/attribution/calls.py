@@ -109,7 +109,7 @@ def next_call(queue: deque[Block], tiles: Sequence[Quadrature], slots: int) -> C
         rule, piece = tiles[block.level], position % block.slots
         segment = Segment(block.work, block.rows[position // block.slots], block.level)
         segments.append(segment)
-        places = block.work.places
+        places = block.work.chosen.places
         nodes = rule.nodes[piece] if places is None else places[segment.rows]
         chosen.append(Quadrature(nodes, rule.weights[piece]))
         block.taken, slots = block.taken + len(position), slots - len(position)

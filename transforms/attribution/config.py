@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from transforms.attribution import baseline_config, method_config
 from transforms.attribution.baseline_config import Baseline, Baselines
-from transforms.attribution.method_config import BlurIntegratedGradients, MethodConfig
+from transforms.attribution.method_config import BlurIntegratedGradients, MethodConfig, PathIntegratedGradients
 from transforms.attribution.target_config import Entry, ScalarFunction, Target, TopK, entry_of
 from transforms.settings import Settings
 
@@ -148,7 +148,8 @@ class AttributionConfig(Settings):
     @property
     def code(self) -> tuple[str, ...]:
         """The user's own functions that are wanted, as `module:function`."""
-        return (self.target.function,) if isinstance(self.target, ScalarFunction) else ()
+        target = (self.target.function,) if isinstance(self.target, ScalarFunction) else ()
+        return target + ((self.method.path,) if isinstance(self.method, PathIntegratedGradients) else ())
 
     def baseline_of(self, name: str) -> Baseline:
         """The baseline of the input `name`."""

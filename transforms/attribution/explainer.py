@@ -14,13 +14,12 @@ import numpy.typing as npt
 from transforms.attribution import baselines as base
 from transforms.attribution import targets
 from transforms.attribution.batch import Batch, by_name, check_inputs
-from transforms.attribution.compute import Compute
 from transforms.attribution.computes import Computes
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.copies import Copies
 from transforms.attribution.device import CALLS_IN_FLIGHT, claim_device
 from transforms.attribution.engine import Engine
-from transforms.attribution.explanation import LOST, Explanation, assess
+from transforms.attribution.explanation import Explanation
 from transforms.attribution.guided import Guided
 from transforms.attribution.kernel import Shape
 from transforms.attribution.layer_source import LayerSource
@@ -31,8 +30,8 @@ from transforms.attribution.model import Model, load_model
 from transforms.attribution.objective import aim
 from transforms.attribution.precision import Course, Trial
 from transforms.attribution.references import References
-from transforms.attribution.starts import Start, Starts
-from transforms.attribution.work import Chosen, Work
+from transforms.attribution.starts import Starts
+from transforms.attribution.works import Works
 
 Values = npt.NDArray[Any]
 
@@ -62,13 +61,13 @@ class Explainer:
         model, config = aim(model, config, trusted)
         base.check_baselines(config, model.inputs, layered=model.layer is not None)
         check_max_entropy(config, model)
-        self._method = method_of(config)
+        self._method = method_of(config, trusted)
         self.model, self.config = model if self._method.hoisted else model.unhoisted(), config
         self.trusted, self.references = tuple(trusted), references or References()
         self._course = Course(self._method.levels, lower=False)
-        self._starts = Starts(self.model, config, self.references)
         self.device = claim_device()
         self._computes = Computes(self.model, config, self._method, self.device != "CPU")
+        self._works = self._new_works()
         self._source = LayerSource(self.model, config, self._computes.of)
         self._pool = ThreadPoolExecutor(CALLS_IN_FLIGHT, "kernel")
 
@@ -87,7 +86,8 @@ class Explainer:
     def with_references(self, references: References) -> Explainer:
         """The same, with what its baselines take of a dataset; model and programs are shared."""
         other = copy.copy(self)
-        other.references, other._starts = references, Starts(self.model, self.config, references)
+        other.references = references
+        other._works = other._new_works()
         return other
 
     def explain(
@@ -126,8 +126,8 @@ class Explainer:
         """
         batches = self._source.stream(batches)
         if self.config.copied:
-            jittered = self._method.jittered
-            return Copies(self._once, self._chosen, self.model, self.config, self.references, jittered).stream(batches)
+            sources = self.model, self.config, self.references
+            return Copies(self._once, self._works.chosen, *sources, self._method.jittered).stream(batches)
         return self._once(batches)
 
     def explained_shapes(self, shapes: Sequence[Shape]) -> dict[str, Shape]:
@@ -137,8 +137,7 @@ class Explainer:
 
     def outputs(self, batch: Batch) -> Values:
         """F at the inputs, [rows, classes]."""
-        table: Values = self._computes.of(self._shapes(batch)).forward(self._fed(batch))[1]
-        return table
+        return self._works.outputs(batch)
 
     def batch_size(self, shapes: Sequence[Shape]) -> int:
         """Gradients computed in one call, at present, for inputs of these shapes; in the lower precision, if any."""
@@ -161,104 +160,24 @@ class Explainer:
 
     def _run(self, batches: Iterable[Batch], course: Course) -> Iterator[Explanation]:
         engine: Engine | None = None
-        finish = functools.partial(self._finish, course)
+        finish = functools.partial(self._works.finished, course)
         for batch in batches:
-            shapes = self._shapes(batch)
-            compute = self._computes.of(shapes, course.lower)
+            compute = self._computes.of(self._works.shapes(batch), course.lower)
             if engine is None or engine.compute is not compute:
                 # points of another shape need another program: they cannot share a call
                 yield from map(finish, engine.drain() if engine else ())
                 nodes = self._computes.nodes(course.levels)
                 engine = Engine(compute, course.levels, nodes, self.config.tolerance, self._pool)
-            engine.put(self._begin(batch, self._computes.of(shapes)))
+            engine.put(self._works.begin(batch))
             yield from map(finish, engine.finished())
         yield from map(finish, engine.drain() if engine else ())
 
     def _guided(self, batches: Iterable[Batch], options: GuidedIntegratedGradients) -> Iterator[Explanation]:
         for batch in batches:
-            compute = self._computes.of(self._shapes(batch))
-            work = self._begin(batch, compute)
+            compute, work = self._computes.of(self._works.shapes(batch)), self._works.begin(batch)
             Guided(compute, options, self._method.levels, self.config.tolerance, self._pool).explain(work)
-            yield self._finish(self._course, work)
+            yield self._works.finished(self._course, work)
 
-    def _shapes(self, batch: Batch) -> list[Shape]:
-        return [batch.inputs[spec.name].shape[1:] for spec in self.model.inputs]
-
-    def _chosen(self, batch: Batch) -> npt.NDArray[np.int64]:
-        """The entries of the output that are explained, [rows, targets]."""
-        known = targets.known(self.config, len(batch), batch.labels, self.model.classes)
-        if known is not None:
-            return known
-        return targets.choose(self.config, self.outputs(batch))
-
-    def _fed(self, batch: Batch) -> list[Values]:
-        return [batch.inputs[spec.name].astype(spec.point_dtype, copy=False) for spec in self.model.inputs]
-
-    def _begin(self, batch: Batch, compute: Compute) -> Work:
-        inputs, baselines = self._fed(batch), self._starts.baselines(batch)
-        target = batch.chosen
-        if target is None:
-            target = targets.known(self.config, len(batch), batch.labels, self.model.classes)
-        if target is not None and self._method.only == "input":  # F comes with the gradient
-            heads, lost = inputs, np.zeros(len(batch), dtype=bool)
-            output = np.full(target.shape, np.nan, np.float32)
-        else:
-            heads, table, lost = self._forward(batch, inputs, compute)
-            target = targets.choose(self.config, table) if target is None else target
-            output = np.take_along_axis(table, target, axis=1)
-        start = self._start(batch, inputs, baselines, compute)
-        start_row = np.arange(len(batch) if len(start.outputs) > 1 else 1)[:, np.newaxis]
-        chosen = Chosen(target, output, start.outputs[start_row, target])
-        explained = [value for value, spec in zip(inputs, self.model.inputs, strict=True) if spec.explained]
-        work = Work(explained, baselines, heads, start.heads, chosen, self._method.factor, batch.places)
-        work.lost |= lost | start.lost | (False if batch.lost is None else batch.lost)
-        if batch.rounding is not None:
-            work.rounding += batch.rounding
-        return work
-
-    def _forward(self, batch: Batch, inputs: list[Values], compute: Compute) -> tuple[list[Values], Values, Values]:
-        """What the head takes, F and which rows are lost; once for the copies of a row that are all alike."""
-        heads, table, lost = compute.forward([value[:: batch.alike] for value in inputs])
-        if batch.alike == 1:
-            return heads, table, lost
-        heads, (table, lost) = (
-            [np.repeat(value, batch.alike, axis=0) for value in part] for part in (heads, (table, lost))
-        )
-        return heads, table, lost
-
-    def _start(self, batch: Batch, inputs: list[Values], baselines: list[Values], compute: Compute) -> Start:
-        if self._method.only == "baseline":  # F comes with the gradient
-            blank = np.full((1, self.model.classes), np.nan, np.float32)
-            return Start(baselines, blank, np.zeros(1, dtype=bool))
-        return self._starts.of(batch, inputs, baselines, compute)
-
-    def _finish(self, course: Course, work: Work) -> Explanation:
-        names, count = [spec.name for spec in self.model.explained], self.config.targets
-        kept, chosen = np.flatnonzero(~work.lost), work.chosen
-        flat = [value[kept].reshape(len(kept) * count, *value.shape[2:]) for value in work.attributions]
-        attributions = dict(zip(names, flat, strict=True))
-        ends = {"input": chosen.output, "baseline": chosen.baseline_output}
-        if self._method.only:
-            ends[self._method.only] = work.sums[-1]
-        output, start = (value[kept].reshape(-1).astype(np.float32) for value in ends.values())
-        change = work.change if len(course.levels) > 1 else np.zeros_like(work.change)
-        estimated = len(course.levels) > 1 or course.lower
-        estimate = (change + work.rounding)[kept].reshape(-1) if estimated else None
-        found = assess(attributions, output, start, self.config.tolerance, estimate, self._method.complete)
-        ranks = np.tile(np.arange(count, dtype=np.int32), len(kept))
-        return Explanation(
-            rows=np.repeat(kept, count),
-            attributions=attributions,
-            target=chosen.target[kept].reshape(-1) if self.model.classes > 1 else None,
-            target_rank=ranks if self.config.ranked else None,
-            output=output,
-            baseline_output=start,
-            delta=found.delta,
-            relative_delta=found.relative_delta,
-            error_estimate=estimate,
-            steps=np.repeat(work.steps[kept], count),
-            blind_share=np.repeat(work.blind_share()[kept], count),
-            baseline_spread=None,
-            status=found.status,
-            faults={int(row): LOST for row in np.flatnonzero(work.lost)},
-        )
+    def _new_works(self) -> Works:
+        starts = Starts(self.model, self.config, self.references)
+        return Works(self.model, self.config, self._method, starts, self._computes.of)

@@ -61,7 +61,7 @@ class Starts:
                 value if start is None else np.broadcast_to(start, (rows, *value.shape[1:]))
                 for start, value in zip(known, inputs, strict=True)
             ]
-            return self._start_at(fed, compute)
+            return self._start_at(fed, compute) if batch.alike == 1 else self._start_at_each(fed, compute)
         if batch.baselines:
             return self._start_at(one_for_all, compute)
         key = tuple(value.shape for value in baselines)
@@ -73,3 +73,15 @@ class Starts:
         heads, outputs, lost = compute.forward(fed)
         explained = [value for value, spec in zip(heads, compute.kernel.heads, strict=True) if spec.explained]
         return Start(explained, outputs, lost)
+
+    def _start_at_each(self, fed: list[Values], compute: Compute) -> Start:
+        """Once for those that are equal: copies of different rows share many baselines."""
+        known: dict[bytes, int] = {}
+        first, which = list[int](), np.empty(len(fed[0]), np.int64)
+        for row in range(len(which)):
+            key = b"".join(value[row].tobytes() for value in fed)
+            which[row] = known.setdefault(key, len(known))
+            if which[row] == len(first):
+                first.append(row)
+        start = self._start_at([value[first] for value in fed], compute)
+        return Start([value[which] for value in start.heads], start.outputs[which], start.lost[which])

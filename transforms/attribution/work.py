@@ -20,11 +20,18 @@ Factor = Callable[[Values, Values], Values]
 
 @dataclasses.dataclass(frozen=True)
 class Chosen:
-    """What is explained of each row: int64 entries of the output, F(x) and F(x′) there, each [rows, targets]."""
+    """What is explained of each row.
+
+    Attributes:
+        target: entries of the output, int64 [rows, targets].
+        output, baseline_output: F(x) and F(x′) there, [rows, targets].
+        places: nodes of its own for each row, [rows, 1], where the rule has one; None: those of the rule.
+    """
 
     target: npt.NDArray[np.int64]
     output: Values
     baseline_output: Values
+    places: npt.NDArray[np.float64] | None = None
 
 
 class Work:
@@ -37,7 +44,6 @@ class Work:
         starts: of each explained one of the head, [rows, *shape] or [1, *shape].
         chosen: what is explained of them.
         factor: of inputs and baselines, what the sums are multiplied with.
-        places: nodes of its own for each row, [rows, 1], where the rule has one; None: those of the rule.
 
     Attributes:
         sums: what the kernel gives at the level under way, such as Σ weight · ∂F/∂z: float64 [rows, targets, *shape] by
@@ -58,10 +64,9 @@ class Work:
         starts: list[Values],
         chosen: Chosen,
         factor: Factor,
-        places: npt.NDArray[np.float64] | None = None,
     ) -> None:
         self.inputs, self.baselines, self.heads, self.starts = inputs, baselines, heads, starts
-        self.chosen, self.places, self._factor = chosen, places, factor
+        self.chosen, self._factor = chosen, factor
         shape, self.open = chosen.target.shape, len(chosen.target)
         # a row's points span several slots, and levels: they are summed in float64
         self.sums = [*(np.zeros((*shape, *value.shape[1:])) for value in starts), np.zeros(shape)]

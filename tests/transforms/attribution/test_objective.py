@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from models import EPS, TILT, WIDE, along_time, linear, mlp, narrowing_in_time, per_pixel, rounding, save_function
 
-from transforms.attribution import model as module
+from transforms.attribution import freezing as module
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.model import load_model

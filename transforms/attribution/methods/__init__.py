@@ -1,8 +1,9 @@
 """The methods, each a value: which points, which weights, how the gradients there combine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from transforms.attribution.config import AttributionConfig
+from transforms.attribution.method_config import PathIntegratedGradients
 from transforms.attribution.methods import (
     blur_integrated_gradients,
     expected_gradients,
@@ -15,6 +16,7 @@ from transforms.attribution.methods import (
     smooth_taylor,
 )
 from transforms.attribution.methods.method import Method
+from transforms.attribution.user_code import load_function
 
 METHODS: dict[str, Callable[[AttributionConfig], Method]] = {
     "integrated_gradients": integrated_gradients.method,
@@ -29,11 +31,21 @@ METHODS: dict[str, Callable[[AttributionConfig], Method]] = {
 }
 
 
-def method_of(config: AttributionConfig) -> Method:
-    """The method as configured."""
-    return METHODS[config.method.name](config)
+def method_of(config: AttributionConfig, trusted: Collection[str] = ()) -> Method:
+    """The method as configured.
+
+    Args:
+        trusted: modules of the user's that may be imported, for a path of theirs.
+
+    Raises:
+        UsageError: E_CODE_*.
+    """
+    method = METHODS[config.method.name](config)
+    if not isinstance(config.method, PathIntegratedGradients):
+        return method
+    return path_integrated_gradients.along(method, load_function(config.method.path, trusted))
 
 
 def is_complete(config: AttributionConfig) -> bool:
     """Whether what is written of a row sums to F(x) − F(x′): by the method, and by how noisy copies are combined."""
-    return method_of(config).complete and (config.noise is None or config.noise.kind == "smoothgrad")
+    return METHODS[config.method.name](config).complete and (config.noise is None or config.noise.kind == "smoothgrad")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -38,6 +38,7 @@ class Method:
         only: the end of the path that is a method's only point, which gives F there too.
         jittered: each copy of a row has one point of its own, drawn between its baseline and the row.
         sequential: where a point lies depends on the gradient at the one before it.
+        try_first: refuses what cannot be right, on inputs and baselines of the first rows.
     """
 
     levels: tuple[Level, ...]
@@ -47,6 +48,7 @@ class Method:
     only: Literal["input", "baseline"] | None = None
     jittered: bool = False
     sequential: bool = False
+    try_first: Callable[[Sequence[Values], Sequence[Values]], None] | None = None
 
     @property
     def hoisted(self) -> bool:

@@ -5,7 +5,8 @@ Source: Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", ICML
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.integrand import Integrand, weighted_sum
+from transforms.attribution.integrand import Integrand, Path, weighted_sum
 from transforms.attribution.methods.method import Method, ones
 from transforms.attribution.rules import levels
 from transforms.errors import UsageError
@@ -23,15 +24,17 @@ UserPath = Callable[[Any, Any, Any], tuple[Any, Any]]
 Values = npt.NDArray[Any]
 # Of the whole way: what float32 leaves of a difference over STEP of it, with as much for the path's curvature.
 SLACK, STEP = 1e-2, 1e-2
+# where the tangent is looked at: a path of parts bends elsewhere
+PLACE = 0.29
 
 
 def method(config: AttributionConfig) -> Method:
-    """The method as configured; its path is `along` of the user's function."""
-    return Method(levels(config), complete=True, factor=ones, integrand=along(_not_given))
+    """The method as configured, on the straight path as long as it is not led `along` another."""
+    return Method(levels(config), complete=True, factor=ones)
 
 
-def along(function: UserPath) -> Integrand:
-    """The integrand on the user's path."""
+def along(method: Method, function: UserPath) -> Method:
+    """The method on the user's path, which its first rows try."""
 
     def path(value: Any, baseline: Any, nodes: Any) -> tuple[Any, Any]:
         count, shape = tf.shape(nodes)[1], value.shape[1:]
@@ -40,16 +43,19 @@ def along(function: UserPath) -> Integrand:
         points, tangents = (tf.ensure_shape(one, [None, *shape]) for one in found)
         return points, tangents
 
-    return Integrand(path, weighted_sum)
+    def try_first(inputs: Sequence[Values], baselines: Sequence[Values]) -> None:
+        for value, baseline in zip(inputs, baselines, strict=True):
+            check_path(path, value[:1], np.broadcast_to(baseline[:1], value[:1].shape))
+
+    return dataclasses.replace(method, integrand=Integrand(path, weighted_sum), try_first=try_first)
 
 
-def check_path(function: UserPath, value: Values, baseline: Values) -> None:
+def check_path(path: Path, value: Values, baseline: Values) -> None:
     """Refuse a path that does not lead from x′ to x, or whose tangent is another's; x and x′ are [rows, *shape].
 
     Raises:
         UsageError: E_PATH_ENDS, E_PATH_TANGENT.
     """
-    path = along(function).path
 
     def at(alpha: float) -> tuple[Values, Values]:
         nodes = tf.fill([len(value), 1], tf.constant(alpha, value.dtype))
@@ -57,6 +63,8 @@ def check_path(function: UserPath, value: Values, baseline: Values) -> None:
         return points.numpy(), tangents.numpy()
 
     way = float(np.abs(value - baseline).max())
+    if way == 0:
+        return
     for alpha, end in ((0.0, baseline), (1.0, value)):
         apart = float(np.abs(at(alpha)[0] - end).max())
         if not apart <= SLACK * way:
@@ -65,15 +73,11 @@ def check_path(function: UserPath, value: Values, baseline: Values) -> None:
                 f"the path of attribution.method is {apart:.3g} away from its end at α = {alpha:g}; it must give the"
                 " baseline at 0 and the input at 1",
             )
-    steps = (at(0.5 + STEP / 2)[0] - at(0.5 - STEP / 2)[0]) / STEP
-    apart = float(np.abs(steps - at(0.5)[1]).max())
+    steps = (at(PLACE + STEP / 2)[0] - at(PLACE - STEP / 2)[0]) / STEP
+    apart = float(np.abs(steps - at(PLACE)[1]).max())
     if not apart <= SLACK * max(way, float(np.abs(steps).max())):
         raise UsageError(
             "E_PATH_TANGENT",
-            f"the path of attribution.method gives a tangent at α = 0.5 that is {apart:.3g} off the difference of its"
+            f"the path of attribution.method gives a tangent at α = {PLACE:g} that is {apart:.3g} off the difference of its"
             " own points; it must return the points and their derivative by α",
         )
-
-
-def _not_given(value: Any, baseline: Any, alpha: Any) -> tuple[Any, Any]:
-    raise UsageError("E_CODE_UNTRUSTED", "the path of attribution.method was not loaded; name its module with --trust")

@@ -28,7 +28,7 @@ def text_classifier(path: pathlib.Path) -> Built:
     keras.utils.set_random_seed(7)
     ids = keras.Input((TOKENS,), dtype="int32", name="ids")
     vectors = keras.layers.Embedding(VOCABULARY + 1, WIDTH, name="embedding")(ids)
-    curved = keras.layers.Dense(6, activation="tanh")(keras.layers.Flatten()(vectors))
+    curved = keras.layers.Dense(6, activation="tanh", name="curved")(keras.layers.Flatten()(vectors))
     model, file = keras.Model(ids, keras.layers.Dense(datasets.CLASSES)(curved)), path.with_suffix(".keras")
     model.save(file)
     kept = {"path": str(file), "layer": "embedding"}
@@ -56,7 +56,7 @@ def test_a_job_on_token_ids_sums_over_the_embedding(job_of: Any, kind: str) -> N
 def test_another_layer_is_another_run(job_of: Any) -> None:
     launch(job_of(text_classifier))
     with pytest.raises(UsageError, match=r"E_OUTPUT_OTHER_RUN: .*model\.layer"):
-        launch(job_of(text_classifier, model={"layer": "flatten"}))
+        launch(job_of(text_classifier, model={"layer": "curved"}))
 
 
 def test_as_many_rows_are_read_as_their_layer_fits(job_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:

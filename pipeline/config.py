@@ -94,7 +94,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _explained(error: Any) -> UsageError:
-    place = ".".join(str(part) for part in error["loc"])
+    place = ".".join(str(part) for part in error["loc"] if part != "")  # "": of all inputs, or of the only one
     if error["type"] == "extra_forbidden":
         known = _known_keys(error["loc"][:-1])
         near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.5)

@@ -18,6 +18,7 @@ from transforms.attribution.user_code import source_digest
 from transforms.class_names import read_class_names
 from transforms.errors import AttribeamError, UsageError
 from transforms.records import part
+from transforms.records.columns import AttributionColumns
 from transforms.records.source import FileSummary, RowRange, index_file
 from transforms.shard import Shard
 from transforms.storage.listing import file_bytes, list_files, open_file
@@ -127,9 +128,9 @@ def rows_per_shard(rows: int, row_bytes: int, shard_bytes: int) -> int:
     return max(1, min(even, shard_bytes // max(1, row_bytes)))
 
 
-def output_row_bytes(attribution_values: int, config: JobConfig) -> int:
+def output_row_bytes(attributions: Sequence[AttributionColumns]) -> int:
     """Bytes of one output row before compression."""
-    return ROW_OVERHEAD_BYTES + attribution_values * (2 if config.output.dtype == "float16" else 4)
+    return ROW_OVERHEAD_BYTES + sum(columns.row_bytes for columns in attributions)
 
 
 def make_shards(files: Sequence[InputFile], shard_rows: int) -> list[Shard]:

@@ -7,7 +7,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from pipeline import plan as planning
@@ -23,6 +22,7 @@ from transforms.attribution.references import References, references_of_rows
 from transforms.attribution_job import AttributionJob
 from transforms.errors import UsageError
 from transforms.records import part
+from transforms.records.columns import ATTRIBUTION, AttributionColumns, attribution_columns
 from transforms.records.examples import Examples, Layout, carried_type
 from transforms.records.feature import Feature, check_column, resolve
 from transforms.records.source import RawBatch, Selection, check_schema, read_rows
@@ -59,13 +59,11 @@ def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: 
     files = planning.index_input(config, root, known.files)
     layout = _layout(config, explainer)
     shapes = explainer.explained_shapes([feature.shape for feature in layout.inputs])
-    check_reduce(config, shapes)
     wanted = request(config.attribution, explainer.model.inputs, shapes)
-    values = sum(
-        int(np.prod(part.reduced_shape(shape, config.output.reduce.get(name, ())))) for name, shape in shapes.items()
-    )
+    attributions = attribution_columns(config.output, shapes)
+    _check_kept(config, attributions)
     rows = sum(file.summary.rows for file in files)
-    shard_rows = planning.rows_per_shard(rows, planning.output_row_bytes(values, config), config.output.shard_bytes)
+    shard_rows = planning.rows_per_shard(rows, planning.output_row_bytes(attributions), config.output.shard_bytes)
     shards = planning.make_shards(files, shard_rows)
     if not shards:
         raise UsageError("E_INPUT_NO_ROWS", f"the {len(files)} input files hold no rows; check input.files")
@@ -78,7 +76,7 @@ def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: 
         config.model,
         config.attribution,
         layout,
-        config.output,
+        attributions,
         config.limits.record_bytes,
         explainer.trusted,
     )
@@ -115,22 +113,11 @@ def _feature(config: JobConfig, spec: ModelInput, column: str | None = None) -> 
     return resolve(spec.name, source, spec.shape, spec.dtype.name)
 
 
-def check_reduce(config: JobConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Refuse to reduce what is not there.
-
-    Args:
-        shapes: of what is explained, by name.
-
-    Raises:
-        UsageError: E_REDUCE.
-    """
-    for name, axes in config.output.reduce.items():
-        rank = len(shapes.get(name, ()))
-        if name not in shapes:
-            raise UsageError("E_REDUCE", f"output.reduce names {name!r}; what is explained is {sorted(shapes)}")
-        for axis in axes:
-            if rank == 0 or (isinstance(axis, int) and not -rank <= axis < rank):
-                raise UsageError("E_REDUCE", f"output.reduce.{name} names axis {axis}, but its shape is {shapes[name]}")
+def _check_kept(config: JobConfig, attributions: Sequence[AttributionColumns]) -> None:
+    written = {"label", *part.FIXED, *(field.name for columns in attributions for field in columns.fields())}
+    taken = [name for name in config.input.keep if name in written or name.startswith(ATTRIBUTION)]
+    if taken:
+        raise UsageError("E_KEEP_NAME", f"input.keep names {taken}, which are columns of the output; rename them")
 
 
 def _check_schemas(config: JobConfig, layout: Layout, files: Sequence[InputFile]) -> None:
@@ -143,9 +130,6 @@ def _check_schemas(config: JobConfig, layout: Layout, files: Sequence[InputFile]
 
 def _with_carried_types(config: JobConfig, layout: Layout, shard: Shard, known: Known) -> Layout:
     kept = list(config.input.keep)
-    taken = [name for name in kept if name in part.FIXED or name == "label" or name.startswith(part.ATTRIBUTION)]
-    if taken:
-        raise UsageError("E_KEEP_NAME", f"input.keep names {taken}, which are columns of the output; rename them")
     wanted = (["label"] if layout.label else []) + kept
     if known.carried is not None and list(known.carried) == wanted:
         return dataclasses.replace(layout, carried=known.carried)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Collection
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -20,7 +19,7 @@ from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.methods import method_of
 from transforms.attribution.model import Model
-from transforms.records import part
+from transforms.records.columns import AttributionColumns
 from transforms.storage.manifest import RUN
 from transforms.storage.place import open_place
 
@@ -58,12 +57,9 @@ def preview(
 
 
 def _facts(config: JobConfig, prepared: Prepared, explainer: Explainer) -> dict[str, str]:
-    written = {
-        name: part.reduced_shape(shape, config.output.reduce.get(name, ()))
-        for name, shape in explainer.explained_shapes(prepared.job.shapes).items()
-    }
+    attributions = prepared.job.attributions
     rows = sum(shard.size for shard in prepared.shards)
-    row_bytes = planning.output_row_bytes(sum(int(np.prod(shape)) for shape in written.values()), config)
+    row_bytes = planning.output_row_bytes(attributions)
     return {
         "fingerprint": prepared.job.fingerprint[:12],
         "input": f"{rows:,} rows in {len(prepared.files):,} files, {sum(f.size for f in prepared.files):,} bytes",
@@ -73,10 +69,15 @@ def _facts(config: JobConfig, prepared: Prepared, explainer: Explainer) -> dict[
         if config.attribution.batch_size == "auto"
         else f"{explainer.batch_size(prepared.job.shapes):,} points",
         "output": f"about {rows * row_bytes:,} bytes before compression, to {config.output.path}",
-        "explained": ", ".join(f"{name} {list(shape)}" for name, shape in written.items()),
+        "explained": ", ".join(_written(columns) for columns in attributions),
         "held": ", ".join(spec.name for spec in explainer.model.inputs if not spec.explained) or "no input",
         "hoisted": hoisted(explainer.model),
     }
+
+
+def _written(columns: AttributionColumns) -> str:
+    sparse = "" if columns.top is None else f", of which the {columns.kept} strongest"
+    return f"{columns.input} {list(columns.dense_shape)}{' groups' if columns.groups else ''}{sparse}"
 
 
 def _gradients(rows: int, config: AttributionConfig) -> str:

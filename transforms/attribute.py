@@ -85,12 +85,12 @@ def attribute_shard(
     """
     started = time.monotonic()
     about, refusals = job.about(shard, explainer), list[Refusal]()
-    schema, name = job.schema(explainer, about), job.part_of(shard)
+    schema, name = job.schema(about), job.part_of(shard)
     with place.scratch() as scratch:
-        with PartWriter(scratch / "part", lambda: job.schema(explainer, job.about(shard, explainer))) as writer:
+        with PartWriter(scratch / "part", lambda: job.schema(job.about(shard, explainer))) as writer:
 
             def write(examples: Examples, explanation: Explanation) -> None:
-                writer.write(record_batch(examples, explanation, schema, shard.name, job.output))
+                writer.write(record_batch(examples, explanation, schema, shard.name, job.attributions))
 
             with behind(write, DEPTH) as later, closing(_explained(shard, job, explainer, refusals, feeding)) as found:
                 for explained in found:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explainer import Explainer
 from transforms.records import part
-from transforms.records.config import OutputConfig
+from transforms.records.columns import AttributionColumns
 from transforms.records.examples import Layout
 from transforms.shard import Shard
 from transforms.storage.manifest import part_name
@@ -22,6 +22,7 @@ class AttributionJob:
     Attributes:
         root: the run's directory.
         fingerprint: of everything that decides the values.
+        attributions: how those of each explained input are written.
         trusted: modules of the user's that a worker may import.
         baselines: sha256 of `_baselines.parquet`; None when no baseline takes anything of the dataset.
     """
@@ -31,7 +32,7 @@ class AttributionJob:
     model: ModelConfig
     attribution: AttributionConfig
     layout: Layout
-    output: OutputConfig
+    attributions: tuple[AttributionColumns, ...]
     max_record_bytes: int
     trusted: tuple[str, ...] = ()
     baselines: str | None = None
@@ -57,7 +58,6 @@ class AttributionJob:
             self.fingerprint, shard.number, shard.input_digest, shard.size, targets, batch_size, device
         )
 
-    def schema(self, explainer: Explainer, about: part.Provenance) -> pa.Schema:
+    def schema(self, about: part.Provenance) -> pa.Schema:
         """Of the parts."""
-        shapes = explainer.explained_shapes(self.shapes)
-        return part.part_schema(shapes, self.output, self.layout.carried, self.attribution.ranked, about)
+        return part.part_schema(self.attributions, self.layout.carried, self.attribution.ranked, about)

@@ -171,6 +171,8 @@ def _manifest(
         "complete": is_complete(plan.job.attribution),
         "quarantined": sum(record.quarantined for record in records),
         "rows_by_status": by_status,
+        "groups": {columns.input: list(columns.groups.names) for columns in plan.job.attributions if columns.groups},
+        "rounding": _rounding(plan.job, [record.totals for record in records]),
         "hoisted": dict(plan.hoisted),
         "baseline_outputs": list(plan.baseline_outputs),
         "batch_sizes": sorted({record.batch_size for record in records}),
@@ -184,6 +186,15 @@ def _manifest(
         "files_sha256": {name: names.sha256_of(place, name)[0] for name in (names.RUN, names.PLAN, names.FILES)}
         | ({names.BASELINES: plan.job.baselines} if plan.job.baselines else {}),
     }
+
+
+def _rounding(job: AttributionJob, parts: Sequence[part.Totals]) -> dict[str, float] | None:
+    """What rounding to float16 changed, the largest of the rows and their mean; None in float32."""
+    if all(columns.dtype == "float32" for columns in job.attributions):
+        return None
+    rows = sum(totals.rows - totals.by_status["nonfinite"] for totals in parts)
+    largest, total = max(totals.rounding[0] for totals in parts), sum(totals.rounding[1] for totals in parts)
+    return {"largest": largest, "mean": total / max(1, rows)}
 
 
 def versions() -> dict[str, str]:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from transforms.attribution.explanation import Explanation
 from transforms.records import part
-from transforms.records.config import OutputConfig
+from transforms.records.columns import AttributionColumns, Stored
 from transforms.records.examples import Examples
 
 
 def record_batch(
-    examples: Examples, explanation: Explanation, schema: pa.Schema, file: str, output: OutputConfig
+    examples: Examples,
+    explanation: Explanation,
+    schema: pa.Schema,
+    file: str,
+    attributions: Sequence[AttributionColumns],
 ) -> pa.RecordBatch:
     """The output rows of some examples, in their order; with several targets, as many rows for each."""
     rows, chosen = len(explanation), pa.array(explanation.rows)
-    values = {
-        name: part.attribution_array(value, schema.field(part.ATTRIBUTION + name), output.reduce.get(name, ()))
-        for name, value in explanation.attributions.items()
-    }
+    stored = [columns.store(explanation.attributions[columns.input]) for columns in attributions]
+    finite = np.all([one.finite for one in stored], axis=0) & (explanation.status != "nonfinite")
     columns: dict[str, Any] = {
         "row_id": pa.array(examples.row_ids, pa.string()).take(chosen),
         "source_file": [file] * rows,
@@ -37,18 +41,22 @@ def record_batch(
         "steps": explanation.steps,
         "blind_share": explanation.blind_share,
         "baseline_spread": explanation.baseline_spread,
-        "status": _statuses(explanation, values),
-        **{part.ATTRIBUTION + name: array for name, array in values.items()},
+        "rounding": pa.array(_rounding(stored), pa.float32(), mask=~finite),
+        # `nonfinite` also where a value is finite in float32 but not in the type written
+        "status": _statuses(np.where(finite, explanation.status, "nonfinite")),
+        **{name: array for one in stored for name, array in one.columns.items()},
     }
     return pa.record_batch([_column(columns[field.name], field.type, rows) for field in schema], schema=schema)
 
 
-def _statuses(explanation: Explanation, stored: dict[str, pa.Array]) -> pa.DictionaryArray:
-    """The rows' statuses; `nonfinite` also where a value is finite in float32 but not in the type written."""
-    finite = np.ones(len(explanation), dtype=bool)
-    for array in stored.values():
-        finite &= np.isfinite(array.to_numpy_ndarray().reshape(len(array), -1)).all(axis=1)
-    status = np.where(finite, explanation.status, "nonfinite")
+def _rounding(stored: Sequence[Stored]) -> npt.NDArray[np.float64]:
+    """What rounding changed of each row: Σ|A16 − A32| / Σ|A32| over all that is written of it; 0 of nothing."""
+    size, lost = np.sum([one.size for one in stored], axis=0), np.sum([one.lost for one in stored], axis=0)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(lost / np.where(size == 0, 1, size))
+
+
+def _statuses(status: npt.NDArray[np.str_]) -> pa.DictionaryArray:
     index = np.array([part.STATUSES.index(value) for value in status], np.int8)
     return pa.DictionaryArray.from_arrays(pa.array(index), pa.array(part.STATUSES))
 

@@ -6,20 +6,22 @@ from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.errors import AttribeamError
 from transforms.records import part
+from transforms.records.columns import ATTRIBUTION
+from transforms.records.values import row_values
 from transforms.storage import manifest as names
 from transforms.storage.place import Place
 
 EXTRA_FOLDERS = ("_audit/", names.DAMAGED + "/", names.PILOT + "/")
 # What may separate a row's stored delta from the sum of its stored attributions, as a share of the sizes involved:
 # delta, output and baseline_output are rounded to float32 (2^-24 each, of which three), and a reduction rounds its
-# sums once more; float16 rounds each value (2^-11) before they are summed.
+# sums once more; float16 rounds each value (2^-11) before they are summed, the smallest ones to multiples of 2^-24.
 SLACK = {"float": 2**-21, "halffloat": 2**-10}
+HALF_STEP = {"float": 0.0, "halffloat": 2**-25}
 COMPLETENESS = ("output", "baseline_output", "delta")
 
 
@@ -116,22 +118,20 @@ def completeness_faults(place: Place, name: str) -> list[str]:
 
 
 def _incomplete_rows(table: pa.Table) -> list[str]:
-    columns = [name for name in table.column_names if name.startswith(part.ATTRIBUTION)]
-    values = [_flat(table[name]) for name in columns]
-    slack = SLACK[str(table.schema.field(columns[0]).type.value_type)]
+    total, slack = np.zeros((2, len(table)))
+    for name in table.column_names:
+        if name.startswith(ATTRIBUTION):
+            values, rows = row_values(table[name])
+            kind = str(table.schema.field(name).type.value_type)
+            size, count = np.bincount(rows, np.abs(values), len(table)), np.bincount(rows, minlength=len(table))
+            total += np.bincount(rows, values, len(table))
+            slack += SLACK[kind] * size + HALF_STEP[kind] * count
     output, start, delta = (table[name].to_numpy().astype(np.float64) for name in COMPLETENESS)
     with np.errstate(invalid="ignore"):
-        total = np.sum([value.sum(axis=1) for value in values], axis=0)
-        size = np.sum([np.abs(value).sum(axis=1) for value in values], axis=0)
         gap = np.abs(total - (output - start) - delta)
-        wrong = gap > slack * (size + np.abs(output) + np.abs(start) + np.abs(delta))
+        wrong = gap > slack + SLACK["float"] * (np.abs(output) + np.abs(start) + np.abs(delta))
     finite = np.array(table["status"].to_pylist()) != "nonfinite"
     return [str(table["row_id"][int(row)].as_py()) for row in np.flatnonzero(wrong & finite)]
-
-
-def _flat(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
-    array = column.combine_chunks().to_numpy_ndarray()
-    return np.asarray(array.reshape(len(array), -1), np.float64)
 
 
 def require_valid(place: Place, deep: bool = False) -> None:

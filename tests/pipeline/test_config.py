@@ -20,6 +20,7 @@ PLAIN: dict[str, Any] = {
 }
 names = st.text(min_size=1, max_size=8)
 numbers = st.floats(allow_nan=False, allow_infinity=False, width=32)
+positions = st.dictionaries(names, st.lists(st.integers(0, 99), max_size=3), max_size=2)
 one_baseline = st.one_of(
     st.just("zeros"),
     st.builds(lambda value: {"constant": value}, numbers | st.lists(numbers, max_size=3)),
@@ -57,6 +58,8 @@ jobs = st.fixed_dictionaries(
             optional={
                 "dtype": st.sampled_from(["float32", "float16"]),
                 "reduce": st.dictionaries(names, st.lists(st.just("channels") | st.integers(-3, 3), max_size=2)),
+                "groups": positions | st.dictionaries(names, positions, max_size=2),
+                "top": st.none() | st.integers(1, 9),
                 "shard_bytes": st.sampled_from(["128MiB", "1kB", 77]),
             },
         ),
@@ -146,6 +149,9 @@ OVERRIDES = {
     "input.keep=[split, b]": lambda job: job.input.keep == ("split", "b"),
     "input.features.image.scale=0.5": lambda job: job.input.features["image"].scale == 0.5,
     "output.reduce.image=[channels]": lambda job: job.output.reduce == {"image": ("channels",)},
+    "output.groups={a: [0, 2], b: [1]}": lambda job: job.output.groups == {"": {"a": (0, 2), "b": (1,)}},
+    "output.groups.x={a: [0, 2]}": lambda job: job.output.groups == {"x": {"a": (0, 2)}},
+    "output.top=5": lambda job: job.output.top == 5,
     "limits.quarantined=0.5": lambda job: job.limits.quarantined == 0.5,
 }
 
@@ -177,6 +183,10 @@ REFUSED = {
     "attribution.steps=0": ("E_CONFIG_VALUE", ["attribution.steps", "1", "0"]),
     "attribution.rule=simpson": ("E_CONFIG_VALUE", ["attribution.rule", "gauss_legendre", "'simpson'"]),
     "input.features={}": ("E_CONFIG_VALUE", ["input.features"]),
+    "output.groups={a: [0], x: {b: [1]}}": ("E_CONFIG_VALUE", ["output.groups", "{INPUT: {NAME: [positions]}}"]),
+    "output.groups={'': {a: [0]}, x: {b: [1]}}": ("E_CONFIG_VALUE", ["output.groups", "name the inputs"]),
+    "output.groups={a: [first]}": ("E_CONFIG_VALUE", ["output.groups.a.0", "'first'"]),
+    "output.top=0": ("E_CONFIG_VALUE", ["output.top", "0"]),
     "output.shard_bytes=12 parsecs": ("E_CONFIG_VALUE", ["output.shard_bytes", "12 parsecs"]),
     "attribution.steps": ("E_CONFIG_KEY", ["KEY=VALUE"]),
     "attribution.baseline=[{input: 0}, zeros]": ("E_CONFIG_VALUE", ["attribution.baseline"]),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ByteSize, Field, field_validator
+from pydantic import BeforeValidator, ByteSize, Field, field_validator
 
 from transforms.settings import Settings
 
 Format = Literal["parquet", "tfrecord"]
+Axes = tuple[int | Literal["channels"], ...]
 
 
 class FeatureConfig(Settings):
@@ -57,15 +58,35 @@ class InputConfig(Settings):
         return {name: {"column": spec} if isinstance(spec, str) else spec for name, spec in value.items()}
 
 
+def _for_the_only_input(value: Any) -> Any:
+    """Groups without an input are those of the only one that is explained; they stand under ""."""
+    if not isinstance(value, dict) or not value:
+        return value
+    bare = [not isinstance(positions, dict) for positions in value.values()]
+    if any(bare) and not all(bare):
+        raise ValueError("groups of one input and groups by input; write {INPUT: {NAME: [positions]}} throughout")
+    if "" in value and len(value) > 1:
+        raise ValueError("groups under '' and others; name the inputs")
+    return {"": value} if all(bare) else value
+
+
+Groups = Annotated[dict[str, dict[str, tuple[int, ...]]], BeforeValidator(_for_the_only_input)]
+
+
 class OutputConfig(Settings):
     """What is written, and how large a part may become.
 
     Attributes:
         reduce: per input, the axes of one example over which attributions are summed (never averaged, so that
             completeness holds); `channels` is the last axis.
+        groups: features whose attributions are summed into one value with a name, by input; for the only explained
+            input, without its name. Positions count the values of an example in row-major order, after `reduce`.
+        top: how many values of the largest magnitude are kept of each row and input; null: all.
     """
 
     path: str
     dtype: Literal["float32", "float16"] = "float32"
-    reduce: dict[str, tuple[int | Literal["channels"], ...]] = Field(default_factory=dict)
+    reduce: dict[str, Axes] = Field(default_factory=dict)
+    groups: Groups = Field(default_factory=dict)
+    top: int | None = Field(default=None, ge=1)
     shard_bytes: ByteSize = Field(default=ByteSize(128 * 2**20), ge=1)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from transforms.errors import AttribeamError
-from transforms.records.config import OutputConfig
+from transforms.records.columns import AttributionColumns
 
-Values = npt.NDArray[Any]
 SCHEMA_VERSION = 1
 STATUSES = ("ok", "unconverged", "flat", "nonfinite")
 FIXED: dict[str, pa.DataType] = {
@@ -32,9 +30,10 @@ FIXED: dict[str, pa.DataType] = {
     "steps": pa.int32(),
     "blind_share": pa.float32(),
     "baseline_spread": pa.float32(),
+    "rounding": pa.float32(),
     "status": pa.dictionary(pa.int8(), pa.string()),
 }
-PREFIX, ATTRIBUTION = "attribeam.", "attribution_"
+PREFIX = "attribeam."
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
@@ -64,22 +63,20 @@ class Provenance:
 
 @dataclasses.dataclass(frozen=True)
 class Totals:
-    """What a part holds, counted from its columns."""
+    """What a part holds, counted from its columns.
+
+    Attributes:
+        rounding: what rounding to float16 changed of a row, the largest over the rows and their sum; (0, 0) in float32.
+    """
 
     rows: int
     gradients: int
     by_status: Mapping[str, int]
-
-
-def reduced_shape(shape: Sequence[int], axes: Sequence[int | Literal["channels"]]) -> tuple[int, ...]:
-    """The shape of an attribution summed over `axes`; a single number is written as [1]."""
-    dropped = _axes(len(shape), axes)
-    return tuple(size for axis, size in enumerate(shape) if axis not in dropped) or (1,)
+    rounding: tuple[float, float]
 
 
 def part_schema(
-    shapes: Mapping[str, tuple[int, ...]],
-    output: OutputConfig,
+    attributions: Sequence[AttributionColumns],
     carried: Mapping[str, pa.DataType],
     ranked: bool,
     about: Provenance,
@@ -87,27 +84,15 @@ def part_schema(
     """The columns of a part, in the order in which they are written.
 
     Args:
-        shapes: of each explained input, without the batch dimension.
+        attributions: how each explained input's are written.
         carried: the label and the kept columns.
         ranked: whether a row has several targets, so that each says which it is.
     """
-    value = pa.float16() if output.dtype == "float16" else pa.float32()
-    tensors = {
-        ATTRIBUTION + name: pa.fixed_shape_tensor(value, reduced_shape(shape, output.reduce.get(name, ())))
-        for name, shape in shapes.items()
-    }
-    names = [(name, kind) for name, kind in FIXED.items() if ranked or name != "target_rank"]
-    return pa.schema([*names[:3], *carried.items(), *names[3:], *tensors.items()], metadata=about.metadata())
-
-
-def attribution_array(values: Values, field: pa.Field, axes: Sequence[int | Literal["channels"]]) -> pa.Array:
-    """Attributions [rows, *shape] as a column, summed over `axes` in float64."""
-    dropped = tuple(axis + 1 for axis in _axes(values.ndim - 1, axes))
-    with np.errstate(over="ignore", invalid="ignore"):
-        summed = values.sum(axis=dropped, dtype=np.float64) if dropped else values
-        stored = summed.reshape(len(values), *field.type.shape).astype(field.type.value_type.to_pandas_dtype())
-    storage = pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), int(np.prod(field.type.shape)))
-    return pa.ExtensionArray.from_storage(field.type, storage)
+    rounded = any(columns.dtype == "float16" for columns in attributions)
+    left_out = {name for name, written in (("target_rank", ranked), ("rounding", rounded)) if not written}
+    names = [(name, kind) for name, kind in FIXED.items() if name not in left_out]
+    fields = [field for columns in attributions for field in columns.fields()]
+    return pa.schema([*names[:3], *carried.items(), *names[3:], *fields], metadata=about.metadata())
 
 
 def read_footer(file: BinaryIO, name: str) -> tuple[dict[str, str], int]:
@@ -144,7 +129,7 @@ def read_totals(file: BinaryIO, name: str) -> Totals:
     Raises:
         AttribeamError: E_PART_DAMAGED.
     """
-    rows, gradients, by_status = 0, 0, dict.fromkeys(STATUSES, 0)
+    rows, gradients, by_status, rounding = 0, 0, dict.fromkeys(STATUSES, 0), (0.0, 0.0)
     try:
         parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
         for group in range(parquet.num_row_groups):
@@ -153,9 +138,12 @@ def read_totals(file: BinaryIO, name: str) -> Totals:
             gradients += pc.sum(table["steps"]).as_py() or 0
             for entry in table["status"].cast(pa.string()).value_counts().to_pylist():
                 by_status[entry["values"]] += entry["counts"]
+            if "rounding" in table.column_names:
+                lost = table["rounding"].drop_null().to_numpy().astype(np.float64)
+                rounding = max(rounding[0], lost.max(initial=0)), rounding[1] + lost.sum()
     except (*_DAMAGE, KeyError) as error:
         raise damaged(name, "a page of it cannot be read, or its checksum is wrong") from error
-    return Totals(rows, gradients, by_status)
+    return Totals(rows, gradients, by_status, (float(rounding[0]), float(rounding[1])))
 
 
 def damaged(name: str, what: str) -> AttribeamError:
@@ -163,7 +151,3 @@ def damaged(name: str, what: str) -> AttribeamError:
     return AttribeamError(
         "E_PART_DAMAGED", f"{name}: {what}; run the same command again: the part is moved aside and computed anew"
     )
-
-
-def _axes(rank: int, axes: Sequence[int | Literal["channels"]]) -> set[int]:
-    return {rank - 1 if axis == "channels" else axis % rank for axis in axes} if rank else set()

@@ -9,6 +9,7 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transforms.records.columns import ATTRIBUTION
 from transforms.records.examples import Refusal
 from transforms.records.part import Provenance
 
@@ -54,8 +55,8 @@ class PartWriter:
     def _opened(self) -> pq.ParquetWriter:
         if self._writer is None:
             schema = self._schema()
-            tensors = [field.name for field in schema if isinstance(field.type, pa.FixedShapeTensorType)]
-            single = [name for name in tensors if schema.field(name).type.value_type == pa.float32()]
+            attributions = [name for name in schema.names if name.startswith(ATTRIBUTION)]
+            single = [name for name in attributions if schema.field(name).type.value_type == pa.float32()]
             self._writer = pq.ParquetWriter(
                 self._sink,
                 schema,
@@ -64,7 +65,7 @@ class PartWriter:
                 use_dictionary=["status", "source_file"],
                 # floats compress better byte by byte, and faster; the least and the largest of them tell nothing
                 use_byte_stream_split=[f"{name}.list.element" for name in single],
-                write_statistics=[name for name in schema.names if name not in tensors],
+                write_statistics=[name for name in schema.names if name not in attributions],
             )
         return self._writer
 

@@ -29,6 +29,7 @@ setup(
         "rich>=13",
     ],
     extras_require={
+        "examples": ["scikit-learn>=1.4"],
         "demo": ["mlxtend>=0.23", "matplotlib>=3.8"],
         "test": [
             "duckdb",

@@ -1,0 +1,37 @@
+"""`example(name)`: an example made and run as its user would, once a session."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from transforms.storage.place import open_place
+from transforms.verify import verify_run
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="session")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], pathlib.Path]:
+    """The name of an example → the folder with its data, and in `out` its run, in which every value was verified."""
+
+    @functools.cache
+    def made(name: str) -> pathlib.Path:
+        folder = tmp_path_factory.mktemp(name) / "made [1]"
+        call(f"examples/{name}/make.py", folder)
+        call("-m", "pipeline.main", "run", folder / "config.yaml")
+        assert verify_run(open_place(str(folder / "out")), deep=True) == []
+        return folder
+
+    return made
+
+
+def call(*command: object) -> None:
+    """Python, from the repository's root."""
+    ran = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

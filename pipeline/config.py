@@ -87,10 +87,19 @@ def _apply(values: dict[str, Any], override: str) -> None:
         if not isinstance(child, dict):
             raise UsageError("E_CONFIG_KEY", f"--set {override!r}: {parent!r} is a value, not a group of keys")
         values = child
+    values[last] = parse_value(text, f"--set {override!r}")
+
+
+def parse_value(text: str, option: str) -> Any:
+    """A value in YAML, as it stands after an option.
+
+    Raises:
+        UsageError: E_CONFIG_VALUE.
+    """
     try:
-        values[last] = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError("E_CONFIG_VALUE", f"--set {override!r}: {quoted(text)} is not a YAML value") from error
+        raise UsageError("E_CONFIG_VALUE", f"{option}: {quoted(text)} is not a YAML value") from error
 
 
 def _explained(error: Any) -> UsageError:

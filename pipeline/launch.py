@@ -5,16 +5,12 @@ from __future__ import annotations
 import dataclasses
 import logging
 import pathlib
-import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import apache_beam as beam
 import pyarrow.parquet as pq
-from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from apache_beam.runners.runner import create_runner
+from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils import shared
 
 from pipeline import plan as planning
@@ -24,6 +20,7 @@ from pipeline.pilot import read_estimate
 from pipeline.pinned_baselines import pin_baselines
 from pipeline.prepare import Prepared, prepare
 from pipeline.progress import ProgressReport
+from pipeline.runner import parse_options, run_pipeline
 from transforms import errors
 from transforms.attribution.baseline_outputs import baseline_outputs, warn
 from transforms.attribution.explainer import Explainer
@@ -36,10 +33,6 @@ from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
 
 log = logging.getLogger(__name__)
-_RAISED_ON_WORKER = re.compile(
-    r"transforms\.errors\.(\w+): (E_[A-Z0-9_]+)(?: \[while running '[^']*'\])?: (.+?)(?: \[while running '[^']*'\])?$",
-    re.MULTILINE,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +67,11 @@ def run(
     Raises:
         UsageError, AttribeamError, QuarantineError: see docs/errors.md.
     """
-    started, options = time.time(), _options(beam_options)
+    started, options = time.time(), parse_options(beam_options)
     place = open_place(config.output.path)
     handle = handle or shared.Shared()
     explainer = handle.acquire(lambda: Explainer.load(config.model, config.attribution, trusted))
-    prepared = prepare(config, root, explainer, _known_before(place))
+    prepared = prepare(config, root, explainer, known_before(place))
     hoisted = explainer.model.stem.tensors if explainer.model.stem else {}
     estimate = read_estimate(place, prepared.job.fingerprint)
     with place.alone():
@@ -88,7 +81,7 @@ def run(
             prepared,
             explainer.model.classes,
             place,
-            lambda plan: _run_pipeline(lambda pipeline: build_baselines(pipeline, plan, handle), options),
+            lambda plan: run_pipeline(lambda pipeline: build_baselines(pipeline, plan, handle), options),
         )
         _claim(place, prepared, config, pinned)
         job = dataclasses.replace(prepared.job, baselines=pinned)
@@ -108,7 +101,7 @@ def _finish(
     _remove_unfinished(place)
     plan = dataclasses.replace(plan, baseline_outputs=_baseline_outputs(plan.job, place, explainer))
     with ProgressReport(place, plan.job.fingerprint, plan.shards):
-        _run_pipeline(lambda pipeline: build(pipeline, todo, plan, handle), options)
+        run_pipeline(lambda pipeline: build(pipeline, todo, plan, handle), options)
     return Outcome(place.root, len(todo), names.read_manifest(place))
 
 
@@ -120,7 +113,7 @@ def _baseline_outputs(job: AttributionJob, place: Place, explainer: Explainer) -
     return [dataclasses.asdict(one) for one in found]
 
 
-def _known_before(place: Place) -> planning.Known:
+def known_before(place: Place) -> planning.Known:
     """What an earlier invocation found out: input files whose every shard has a part need not be opened again."""
     if not place.exists(names.PLAN):
         return planning.Known()
@@ -162,14 +155,15 @@ def refuse_other_run(place: Place, prepared: Prepared) -> None:
     """
     found = _recorded(place)
     if found["fingerprint"] != prepared.job.fingerprint:
-        differing = _differences(found["decides"], prepared.decides)
+        differing = differences(found["decides"], prepared.decides)
         raise errors.UsageError(
             "E_OUTPUT_OTHER_RUN",
             f"{place.root} holds another run; give another output.path, or restore what differs: {differing}",
         )
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The keys under which two mappings differ, with what is there and what is now."""
     keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
     return ", ".join(f"{key} ({errors.quoted(old.get(key))} there, {errors.quoted(new.get(key))} now)" for key in keys)
 
@@ -208,40 +202,3 @@ def _remove_unfinished(place: Place) -> None:
     for name in (names.SUCCESS, names.MANIFEST, names.FILES):
         if place.exists(name):
             place.remove(name)
-
-
-def _options(arguments: Sequence[str]) -> PipelineOptions:
-    """Beam's options, with a runner that Beam knows.
-
-    Raises:
-        UsageError: E_RUNNER.
-    """
-    options = PipelineOptions(list(arguments))
-    options.view_as(SetupOptions).save_main_session = False
-    try:
-        create_runner(options.view_as(StandardOptions).runner or FnApiRunner.__name__)
-    except (ValueError, ImportError) as error:
-        raise errors.UsageError("E_RUNNER", f"Beam cannot use this --runner: {str(error)[:300]}") from error
-    return options
-
-
-def _run_pipeline(wire: Callable[[beam.Pipeline], object], options: PipelineOptions) -> None:
-    runner = None if options.view_as(StandardOptions).runner else FnApiRunner()
-    try:
-        with beam.Pipeline(runner=runner, options=options) as pipeline:
-            wire(pipeline)
-    except Exception as error:
-        known = _known(error)
-        if known is None:
-            raise
-        raise known from error
-
-
-def _known(error: Exception) -> errors.AttribeamError | None:
-    """Our own error, which Beam hands on as the text of a traceback, or with a step's name put into it."""
-    kinds = {"UsageError": errors.UsageError, "QuarantineError": errors.QuarantineError}
-    found = _RAISED_ON_WORKER.findall(f"transforms.errors.{type(error).__name__}: {error}")
-    if not found:
-        return None
-    kind, code, message = found[-1]
-    return kinds.get(kind, errors.AttribeamError)(code, message)

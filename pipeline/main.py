@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import pathlib
@@ -9,6 +10,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Sequence
 from types import FrameType
 from typing import Annotated
 
@@ -117,6 +119,36 @@ def verify(
 
 
 @app.command()
+def evaluate(
+    out: Annotated[list[str], typer.Argument(metavar="OUT [-- BEAM OPTIONS]", help="The directory (or URL) of a run.")],
+    rows: Annotated[int, typer.Option(min=1, metavar="N", help="Evaluate N rows, drawn by the seed and their ids.")],
+    seed: Annotated[int, typer.Option(help="Of the sample, and of what is drawn for each row.")] = 0,
+    compare: Annotated[
+        list[str] | None, typer.Option(metavar="OUT ...", help="Other runs of the same model, rows and target.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this metric; may be repeated. docs/evaluation.md.")
+    ] = None,
+    fill: Annotated[
+        str | None, typer.Option(metavar="BASELINE", help="What replaces features, as in YAML; else OUT's baseline.")
+    ] = None,
+) -> None:
+    """Measure how faithful, stable and noisy the maps of a finished run are; with --compare, of several, row by row.
+
+    Writes to OUT/_evaluation. Example: attribeam evaluate out/digits --rows 200 --compare out/saliency out/blur
+    """
+    from pipeline.comparison import show
+    from pipeline.config import parse_value
+    from pipeline.evaluation import Request, evaluate
+
+    runs, options = _before_options(out)
+    if not runs or (len(runs) > 1 and not compare):
+        raise typer.BadParameter(f"give one run, and others after --compare; found {runs}")
+    request = Request(rows, seed, metric or (), parse_value(fill, "--fill") if fill else None)
+    show(evaluate([runs[0], *(compare or ()), *runs[1:]], request, options), Console())
+
+
+@app.command()
 def demo(
     directory: Annotated[pathlib.Path, typer.Argument(help="Where everything is put.")] = pathlib.Path("demo"),
 ) -> None:
@@ -143,6 +175,12 @@ def main() -> None:
         if error.exit_code == 1:
             typer.echo(f"The traceback is in {_write_log(error)}", err=True)
         sys.exit(error.exit_code)
+
+
+def _before_options(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What stands before the first option of Beam, and the rest: `--` itself is gone when a command is called."""
+    runs = list(itertools.takewhile(lambda argument: not argument.startswith("-"), arguments))
+    return runs, list(arguments[len(runs) :])
 
 
 def _configure_logging() -> None:

@@ -233,6 +233,15 @@ def pixel_grid(path: pathlib.Path) -> Built:
     return dataclasses.replace(_kept(keras.Model(x, logits), path.with_suffix(".keras")), attribution={})
 
 
+def images(path: pathlib.Path) -> Built:
+    """Images of 44 x 44 pixels with one channel, 3 logits; the smallest that have a second level in a pyramid."""
+    keras = _keras()
+    x = keras.Input((44, 44, 1), name="x")
+    maps = keras.layers.Conv2D(2, 11, strides=11, activation="tanh")(x)
+    logits = keras.layers.Dense(CLASSES)(keras.layers.Flatten()(maps))
+    return _kept(keras.Model(x, logits), path.with_suffix(".keras"))
+
+
 def float64(path: pathlib.Path) -> Built:
     """A model in double precision, fed from float32."""
     built = _saved(path, lambda x: {"y": _tf().reduce_sum(x**3, axis=1)}, {"x": (VALUES, "float64")})

@@ -48,7 +48,7 @@ def written(job_of: Any, tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
     return write
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "inspect", "status", "verify"])
+@pytest.mark.parametrize("command", ["run", "plan", "inspect", "status", "verify", "evaluate"])
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
     result = typer.testing.CliRunner().invoke(main.app, [command, "--help"])
     assert result.exit_code == 0
@@ -160,3 +160,36 @@ def test_the_installed_script_says_its_error_in_few_lines(tmp_path: pathlib.Path
     assert (ended.returncode, ended.stdout) == (1, "")
     assert "E_RUN_UNFINISHED" in ended.stderr
     assert len(ended.stderr.splitlines()) <= 15
+
+
+def test_evaluate_compares_runs(attribeam: Command, written: Any, tmp_path: pathlib.Path) -> None:
+    roots = []
+    for method in ("integrated_gradients", "saliency"):
+        roots.append(tmp_path / f"by [b]{method}[/b]")
+        named = ("--set", f"attribution.method={method}", "--set", f"output.path={roots[-1]}")
+        assert attribeam("run", written(), *named)[0] == 0
+    few = ("--rows", 4, "--metric", "gini", "--metric", "insertion", "--metric", "atv", "--fill", "{constant: 0.5}")
+    code, said, _ = attribeam("evaluate", roots[0], *few, "--compare", roots[1], "--", "--runner=FnApiRunner")
+    assert code == 0
+    for fact in (
+        "gini",
+        "insertion ↑",
+        "atv: 4 rows without: the maps are not those of one image",
+        "less run 1",
+        f"run 2: {roots[1]}",
+    ):
+        assert fact in said
+    written_files = {path.name.split("-")[0] for path in (roots[0] / "_evaluation").iterdir()}
+    assert written_files == {"rows", "comparison"}
+    code, said, _ = attribeam("evaluate", roots[0], *few)
+    assert (code, "mean" in said, "was there already" in said) == (0, True, True)
+    for arguments, says in (
+        ((roots[0], roots[1], "--rows", 3), "--compare"),
+        ((roots[0], "--rows", 0), "--rows"),
+        ((roots[0],), "--rows"),
+        ((roots[0], "--rows", 3, "--metric", "gyni"), "E_EVALUATE_METRIC"),
+        ((roots[0], "--rows", 3, "--fill", "black"), "E_EVALUATE_FILL"),
+        ((roots[0], "--rows", 3, "--fill", "{constant: [1, 2]}"), "E_BASELINE_SHAPE"),
+    ):
+        code, _, errors = attribeam("evaluate", *arguments)
+        assert (code, says in errors) == (2, True), errors

@@ -13,6 +13,7 @@ from transforms.storage.place import Place
 RUN, PLAN, FILES, MANIFEST, SUCCESS = "_run.json", "_plan.parquet", "_files.parquet", "_manifest.json", "_SUCCESS"
 BASELINES = "_baselines.parquet"
 QUARANTINE, DAMAGED, PILOT = "_quarantine", "_quarantine/damaged", "_pilot"
+EVALUATION = "_evaluation"
 PART = re.compile(r"part-(\d{5,})-([0-9a-f]{12})\.parquet")
 CHUNK_BYTES = 2**20
 

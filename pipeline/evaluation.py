@@ -1,0 +1,228 @@
+"""`attribeam evaluate`: how faithful, stable and noisy the maps of a finished run are, on a sample of its rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.utils import shared
+from pydantic import ValidationError
+
+from pipeline import plan as planning
+from pipeline.config import JobConfig, parse_config
+from pipeline.launch import differences, known_before
+from pipeline.prepare import prepare
+from pipeline.runner import parse_options, run_pipeline
+from transforms.attribution.baselines import check_baselines
+from transforms.attribution.config import AttributionConfig
+from transforms.attribution.faithfulness.config import EvaluationConfig
+from transforms.attribution.faithfulness.evaluator import Evaluator
+from transforms.attribution.faithfulness.metrics import METRICS
+from transforms.attribution_job import AttributionJob
+from transforms.errors import UsageError, quoted
+from transforms.evaluate import EvaluateRun
+from transforms.evaluation import EvaluationJob
+from transforms.records import part
+from transforms.shard import Shard
+from transforms.storage import manifest as names
+from transforms.storage.place import Place, open_place
+
+# What runs must have in common to be compared: the function that is explained, and the rows.
+SAME = ("model.", "input.features", "input.id", "input.label", "input.listing", "attribution.target")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the user asks for.
+
+    Attributes:
+        rows: of the sample, at most.
+        metrics: by name; () for all.
+        fill: a baseline as in a configuration; None: the first one of the first run.
+    """
+
+    rows: int
+    seed: int = 0
+    metrics: Sequence[str] = ()
+    fill: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedRun:
+    """A run as its directory tells.
+
+    Attributes:
+        decides: everything that decides the values, by dotted key.
+        pinned: sha256 of what its baselines take of the dataset; None where they take nothing.
+    """
+
+    place: Place
+    config: JobConfig
+    decides: dict[str, Any]
+    shards: Sequence[Shard]
+    pinned: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """An evaluation of a run: where it was written, what it says, and its rows.
+
+    Attributes:
+        computed: False when it was there already.
+    """
+
+    place: Place
+    stem: str
+    summary: dict[str, Any]
+    rows: pa.Table
+    computed: bool
+
+
+def evaluate(roots: Sequence[str], request: Request, beam_options: Sequence[str] = ()) -> list[Evaluated]:
+    """Evaluate one run, or the same rows of several.
+
+    Args:
+        roots: their directories.
+
+    Raises:
+        UsageError, AttribeamError: E_EVALUATE_*, and whatever a run that cannot be read or a model that cannot be
+            loaded raises.
+    """
+    options = parse_options(beam_options)
+    runs = [read_run(open_place(root)) for root in roots]
+    _require_comparable(runs)
+    settings = _settings(request, runs[0])
+    excluded = tuple(sorted({name for run in runs for name in refused(run)})) if len(runs) > 1 else ()
+    return [_evaluate(run, runs[0], settings, excluded, options) for run in runs]
+
+
+def read_run(place: Place) -> FinishedRun:
+    """A finished run.
+
+    Raises:
+        AttribeamError: E_RUN_UNFINISHED, E_RUN_MISSING, E_RUN_DAMAGED, E_MANIFEST_DAMAGED, E_PLAN_DAMAGED.
+    """
+    names.read_manifest(place)
+    record = names.read_json(place, names.RUN)
+    config = parse_config(record["config"])
+    # a directory may have been moved since
+    output = config.output.model_copy(update={"path": place.root})
+    moved = config.model_copy(update={"output": output})
+    pinned = record["files_sha256"].get(names.BASELINES)
+    return FinishedRun(place, moved, record["decides"], planning.read_plan(place).shards, pinned)
+
+
+def refused(run: FinishedRun) -> set[str]:
+    """The ids of the rows that a run has set apart."""
+    found = set[str]()
+    for name in run.place.names():
+        if name.startswith(f"{names.QUARANTINE}/") and not name.startswith(f"{names.DAMAGED}/"):
+            with run.place.open(name) as file:
+                found |= set(pq.read_table(file, columns=["row_id"])["row_id"].to_pylist())
+    return found
+
+
+def _settings(request: Request, first: FinishedRun) -> EvaluationConfig:
+    for name in request.metrics:
+        if name not in METRICS:
+            raise UsageError("E_EVALUATE_METRIC", f"there is no metric {name!r}; there are {', '.join(METRICS)}")
+    own = first.config.attribution
+    fill = {name: own.baseline_of(name) for name in ("", *own.baseline)} if request.fill is None else request.fill
+    metrics = tuple(request.metrics) or tuple(METRICS)
+    try:
+        return EvaluationConfig(rows=request.rows, seed=request.seed, metrics=metrics, fill=fill)
+    except ValidationError as error:
+        raise UsageError(
+            "E_EVALUATE_FILL",
+            f"--fill {quoted(request.fill)} is no baseline; give one as attribution.baseline takes it",
+        ) from error
+
+
+def _require_comparable(runs: Sequence[FinishedRun]) -> None:
+    first = {key: value for key, value in runs[0].decides.items() if key.startswith(SAME)}
+    for run in runs[1:]:
+        other = {key: value for key, value in run.decides.items() if key.startswith(SAME)}
+        if other != first:
+            raise UsageError(
+                "E_EVALUATE_RUNS",
+                f"{run.place.root} explains something else than {runs[0].place.root}: {differences(first, other)};"
+                " compare runs of the same model, inputs and target",
+            )
+
+
+def _evaluate(
+    run: FinishedRun,
+    first: FinishedRun,
+    settings: EvaluationConfig,
+    excluded: tuple[str, ...],
+    options: PipelineOptions,
+) -> Evaluated:
+    handle, config = shared.Shared(), run.config
+    if config.model.layer is not None:
+        raise UsageError(
+            "E_EVALUATE_MAP",
+            f"{run.place.root} explains the layer {config.model.layer!r}, whose values cannot be taken away from the"
+            " input; evaluate a run that explains the inputs",
+        )
+    evaluator = handle.acquire(lambda: Evaluator.load(config.model, config.attribution, settings))
+    check_baselines(AttributionConfig(baseline=settings.fill), evaluator.explainer.model.inputs)
+    job = _job(run, first, settings, excluded, evaluator)
+    with run.place.alone():
+        computed = not run.place.exists(f"{job.stem}.json")
+        if computed:
+            run_pipeline(lambda root: root | beam.Create(list(run.shards)) | EvaluateRun(job, handle), options)
+    with run.place.open(f"{job.stem}.parquet") as file:
+        rows = pq.read_table(file, page_checksum_verification=True)
+    return Evaluated(run.place, job.stem, names.read_json(run.place, f"{job.stem}.json"), rows, computed)
+
+
+def _job(
+    run: FinishedRun, first: FinishedRun, settings: EvaluationConfig, excluded: tuple[str, ...], evaluator: Evaluator
+) -> EvaluationJob:
+    """What is evaluated, once model, inputs and maps are found to be those of the run.
+
+    Raises:
+        UsageError: E_EVALUATE_CHANGED, E_EVALUATE_MAP.
+    """
+    known = known_before(run.place)
+    prepared = prepare(run.config, pathlib.Path.cwd(), evaluator.explainer, known)
+    decides = json.loads(names.to_json(prepared.decides))
+    if decides != run.decides:
+        raise UsageError(
+            "E_EVALUATE_CHANGED",
+            f"{run.place.root} explains something that has changed since: {differences(run.decides, decides)};"
+            " restore it, or run again elsewhere",
+        )
+    maps, explained = _maps(run, prepared.job, evaluator), dataclasses.replace(prepared.job, baselines=run.pinned)
+    return EvaluationJob(explained, settings, maps, evaluator.reasons(maps), first.place.root, first.pinned, excluded)
+
+
+def _maps(run: FinishedRun, job: AttributionJob, evaluator: Evaluator) -> dict[str, tuple[int, ...]]:
+    """By explained input, the shape of its map, with a 1 for each axis that it was summed over.
+
+    Raises:
+        UsageError: E_EVALUATE_MAP where the run does not hold a value for each feature, or each sum over an axis.
+    """
+    name, found = job.part_of(run.shards[0]), dict[str, tuple[int, ...]]()
+    with run.place.open(name) as file:
+        schema = pq.read_schema(file)
+    shapes = {feature.name: feature.shape for feature in job.layout.inputs}
+    for spec in evaluator.explainer.model.explained:
+        axes, column = run.config.output.reduce.get(spec.name, ()), part.ATTRIBUTION + spec.name
+        kind = schema.field(column).type if column in schema.names else None
+        stored = tuple(kind.shape) if isinstance(kind, pa.FixedShapeTensorType) else None
+        if stored is None or stored != part.reduced_shape(shapes[spec.name], axes):
+            raise UsageError(
+                "E_EVALUATE_MAP",
+                f"{run.place.root} has no whole map of {spec.name!r}: {column} is {kind}; run without what groups or"
+                " cuts the attributions, and evaluate that",
+            )
+        found[spec.name] = part.kept_shape(shapes[spec.name], axes)
+    return found

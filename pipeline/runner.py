@@ -1,0 +1,61 @@
+"""How a pipeline is run: Beam's options, the runner, and our own errors out of what Beam makes of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.runner import create_runner
+
+from transforms import errors
+
+_RAISED_ON_WORKER = re.compile(
+    r"transforms\.errors\.(\w+): (E_[A-Z0-9_]+)(?: \[while running '[^']*'\])?: (.+?)(?: \[while running '[^']*'\])?$",
+    re.MULTILINE,
+)
+
+
+def parse_options(arguments: Sequence[str]) -> PipelineOptions:
+    """Beam's options, with a runner that Beam knows.
+
+    Raises:
+        UsageError: E_RUNNER.
+    """
+    options = PipelineOptions(list(arguments))
+    options.view_as(SetupOptions).save_main_session = False
+    try:
+        create_runner(options.view_as(StandardOptions).runner or FnApiRunner.__name__)
+    except (ValueError, ImportError) as error:
+        raise errors.UsageError("E_RUNNER", f"Beam cannot use this --runner: {str(error)[:300]}") from error
+    return options
+
+
+def run_pipeline(build: Callable[[beam.Pipeline], Any], options: PipelineOptions) -> None:
+    """Build a pipeline and run it to its end; without a runner in the options, in this process.
+
+    Raises:
+        AttribeamError: that a worker raised, as it was raised; anything else as Beam hands it on.
+    """
+    runner = None if options.view_as(StandardOptions).runner else FnApiRunner()
+    try:
+        with beam.Pipeline(runner=runner, options=options) as pipeline:
+            build(pipeline)
+    except Exception as error:
+        known = _known(error)
+        if known is None:
+            raise
+        raise known from error
+
+
+def _known(error: Exception) -> errors.AttribeamError | None:
+    """Our own error, which Beam hands on as the text of a traceback, or with a step's name put into it."""
+    kinds = {"UsageError": errors.UsageError, "QuarantineError": errors.QuarantineError}
+    found = _RAISED_ON_WORKER.findall(f"transforms.errors.{type(error).__name__}: {error}")
+    if not found:
+        return None
+    kind, code, message = found[-1]
+    return kinds.get(kind, errors.AttribeamError)(code, message)

@@ -29,7 +29,6 @@ from transforms.attribution_job import AttributionJob
 from transforms.errors import UsageError, quoted
 from transforms.evaluate import EvaluateRun
 from transforms.evaluation import EvaluationJob
-from transforms.records import part
 from transforms.shard import Shard
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
@@ -200,29 +199,24 @@ def _job(
             f"{run.place.root} explains something that has changed since: {differences(run.decides, decides)};"
             " restore it, or run again elsewhere",
         )
-    maps, explained = _maps(run, prepared.job, evaluator), dataclasses.replace(prepared.job, baselines=run.pinned)
+    maps, explained = _maps(run, prepared.job), dataclasses.replace(prepared.job, baselines=run.pinned)
     return EvaluationJob(explained, settings, maps, evaluator.reasons(maps), first.place.root, first.pinned, excluded)
 
 
-def _maps(run: FinishedRun, job: AttributionJob, evaluator: Evaluator) -> dict[str, tuple[int, ...]]:
+def _maps(run: FinishedRun, job: AttributionJob) -> dict[str, tuple[int, ...]]:
     """By explained input, the shape of its map, with a 1 for each axis that it was summed over.
 
     Raises:
         UsageError: E_EVALUATE_MAP where the run does not hold a value for each feature, or each sum over an axis.
     """
-    name, found = job.part_of(run.shards[0]), dict[str, tuple[int, ...]]()
-    with run.place.open(name) as file:
-        schema = pq.read_schema(file)
-    shapes = {feature.name: feature.shape for feature in job.layout.inputs}
-    for spec in evaluator.explainer.model.explained:
-        axes, column = run.config.output.reduce.get(spec.name, ()), part.ATTRIBUTION + spec.name
-        kind = schema.field(column).type if column in schema.names else None
-        stored = tuple(kind.shape) if isinstance(kind, pa.FixedShapeTensorType) else None
-        if stored is None or stored != part.reduced_shape(shapes[spec.name], axes):
+    for columns in job.attributions:
+        if columns.groups or columns.top is not None:
             raise UsageError(
                 "E_EVALUATE_MAP",
-                f"{run.place.root} has no whole map of {spec.name!r}: {column} is {kind}; run without what groups or"
-                " cuts the attributions, and evaluate that",
+                f"{run.place.root} has no whole map of {columns.input!r}, but groups, or the strongest of its values;"
+                " run without output.groups and output.top, and evaluate that",
             )
-        found[spec.name] = part.kept_shape(shapes[spec.name], axes)
-    return found
+    return {
+        columns.input: tuple(1 if axis in columns.axes else size for axis, size in enumerate(columns.shape))
+        for columns in job.attributions
+    }

@@ -19,6 +19,7 @@ from transforms.attribution_job import AttributionJob
 from transforms.drawing import Drawn
 from transforms.errors import AttribeamError
 from transforms.records import part
+from transforms.records.columns import ATTRIBUTION
 from transforms.records.examples import Examples, Layout, extract
 from transforms.records.source import RawBatch, Selection, index_file, read_rows
 from transforms.shard import Shard
@@ -106,7 +107,7 @@ def _stored(drawn: Sequence[Drawn], run: AttributionJob, place: Place) -> pa.Tab
     try:
         with place.open(name) as file:
             parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
-            wanted = [n for n in parquet.schema_arrow.names if n == "target" or n.startswith(part.ATTRIBUTION)]
+            wanted = [n for n in parquet.schema_arrow.names if n == "target" or n.startswith(ATTRIBUTION)]
             for group in range(parquet.num_row_groups):
                 stop = first + parquet.metadata.row_group(group).num_rows
                 here = positions[(positions >= first) & (positions < stop)] - first
@@ -119,7 +120,7 @@ def _stored(drawn: Sequence[Drawn], run: AttributionJob, place: Place) -> pa.Tab
 
 
 def _map(stored: pa.Table, name: str, shape: tuple[int, ...]) -> Values:
-    values = stored[part.ATTRIBUTION + name].combine_chunks().to_numpy_ndarray()
+    values = stored[ATTRIBUTION + name].combine_chunks().to_numpy_ndarray()
     return np.asarray(values.reshape(len(values), *shape))
 
 

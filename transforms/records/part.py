@@ -75,12 +75,6 @@ class Totals:
     rounding: tuple[float, float]
 
 
-def kept_shape(shape: Sequence[int], axes: Sequence[int | Literal["channels"]]) -> tuple[int, ...]:
-    """The shape of one example with a 1 for each of the `axes`: as many values as in `reduced_shape`."""
-    dropped = _axes(len(shape), axes)
-    return tuple(1 if axis in dropped else size for axis, size in enumerate(shape))
-
-
 def part_schema(
     attributions: Sequence[AttributionColumns],
     carried: Mapping[str, pa.DataType],

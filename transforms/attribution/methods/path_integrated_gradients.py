@@ -78,6 +78,6 @@ def check_path(path: Path, value: Values, baseline: Values) -> None:
     if not apart <= SLACK * max(way, float(np.abs(steps).max())):
         raise UsageError(
             "E_PATH_TANGENT",
-            f"the path of attribution.method has a tangent at α = {PLACE:g} that is {apart:.3g} off the difference of its"
-            " own points; it must return the points and their derivative by α",
+            f"the path of attribution.method has a tangent at α = {PLACE:g} that is {apart:.3g} off the difference of"
+            " its own points; it must return the points and their derivative by α",
         )

@@ -139,7 +139,7 @@ def test_a_parquet_directory(tmp_path):
     assert "… and 2 more" in text
     assert line_of(text, "label") == ["label", "int64", "40", "·", "41", "·", "42"]
     assert "[0.1, 0.1, 0.1, 0.1, … 784 values]" in text
-    assert "43" not in text
+    assert "43" not in text.replace(str(tmp_path), "")  # which may have any number in it
 
 
 @pytest.mark.parametrize("pattern", ["d.tfrecord", "*.tfrecord"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ByteSize, Field, field_validator
+from pydantic import BeforeValidator, ByteSize, Field, field_validator, model_validator
 
+from transforms.records.formats import Decode
 from transforms.settings import Settings
 
 Format = Literal["parquet", "tfrecord"]
@@ -20,16 +21,25 @@ class FeatureConfig(Settings):
         shape: of one example, without the batch dimension; null: the model input's shape.
         dtype: of the values as they are stored. Raw bytes are read as it; numeric columns must convert to it without
             loss. null: the model input's dtype (uint8 for images).
-        decode: null (numbers), `raw` (bytes of `dtype`, little endian) or `image` (JPEG, PNG, BMP, GIF).
+        decode: null (numbers), `raw` (bytes of `dtype`, little endian), `image` (JPEG, PNG, BMP, GIF), or a kind that
+            takes an extra: `dicom`, `exr`, `audio`, `tiff`, `webp` (docs/formats.md).
+        window: of DICOM: [center, width], or `file` for the file's own; null: the rescaled values themselves.
         scale, offset: value = stored * scale + offset, in float32 (float64 if the model wants it).
     """
 
     column: str
     shape: tuple[int, ...] | None = None
     dtype: str | None = None
-    decode: Literal["raw", "image"] | None = None
+    decode: Decode | None = None
+    window: Literal["file"] | tuple[float, Annotated[float, Field(ge=1)]] | None = None
     scale: float = 1.0
     offset: float = 0.0
+
+    @model_validator(mode="after")
+    def _window_is_for_dicom(self) -> FeatureConfig:
+        if self.window is not None and self.decode != "dicom":
+            raise ValueError(f"window is for decode: dicom, but decode is {self.decode}; leave window out")
+        return self
 
 
 class InputConfig(Settings):

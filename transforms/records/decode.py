@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,20 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from transforms.errors import Fault, quoted
+from transforms.records.audio import decode_audio
 from transforms.records.convert import convert
+from transforms.records.dicom import decode_dicom
+from transforms.records.exr import decode_exr
 from transforms.records.feature import Feature, type_fault
 from transforms.records.leaves import Leaves, as_numpy, numbers, take_apart
+from transforms.records.tfio_decode import decode_tiff, decode_webp
 
 
 def decode(array: pa.Array, feature: Feature) -> tuple[np.ndarray, dict[int, Fault]]:
     """Values [rows, *shape] in `feature.dtype`, perhaps read-only; rows that have a fault hold zeros.
 
     Faults by row: E_FEATURE_MISSING, E_FEATURE_NULL, E_FEATURE_SHAPE, E_FEATURE_DTYPE, E_FEATURE_DECODE,
-    E_FEATURE_NONFINITE. Never raises for what a row holds.
+    E_FEATURE_NONFINITE, E_FEATURE_WINDOW. Never raises for what a row holds.
     """
     missing = Fault("E_FEATURE_MISSING", f"feature {quoted(feature.name)} is null; give a value or leave the row out")
     refusal = missing if pt.is_null(array.type) else type_fault(array.type, feature)
@@ -78,7 +83,7 @@ def _from_bytes(leaves: Leaves, rows: np.ndarray, feature: Feature) -> tuple[np.
     """Decoded values [rows without a fault, size] in the stored dtype, and the faults by row."""
     at = (np.cumsum(leaves.counts) - leaves.counts)[rows]
     pieces = leaves.values.take(pa.array(at)).to_pylist()
-    one = _image if feature.decode == "image" else _raw
+    one = _DECODERS[feature.decode or "raw"]
     decoded = [one(piece, feature) for piece in pieces]
     good = [value for value in decoded if not isinstance(value, Fault)]
     faults = {int(row): value for row, value in zip(rows, decoded, strict=True) if isinstance(value, Fault)}
@@ -116,3 +121,14 @@ def _image(data: bytes, feature: Feature) -> bytes | Fault:
         found = f"{label} is an image of {'x'.join(map(str, image.shape))}; the model wants {feature.wants}"
         return Fault("E_FEATURE_SHAPE", f"{found}; resize it before it is stored")
     return bytes(image.tobytes())
+
+
+_DECODERS: Mapping[str, Callable[[bytes, Feature], bytes | Fault]] = {
+    "raw": _raw,
+    "image": _image,
+    "dicom": decode_dicom,
+    "tiff": decode_tiff,
+    "webp": decode_webp,
+    "exr": decode_exr,
+    "audio": decode_audio,
+}

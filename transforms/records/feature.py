@@ -12,6 +12,7 @@ import pyarrow.types as pt
 
 from transforms.errors import Fault, UsageError, quoted
 from transforms.records.config import FeatureConfig
+from transforms.records.formats import KINDS, Decode, check_packages
 from transforms.records.leaves import fixed_size, is_bytes, is_number, leaf_type, logical_shape
 
 IMAGE_CHANNELS = (1, 3, 4)
@@ -25,7 +26,7 @@ class Feature:
         shape: of one example, all axes known.
         stored_dtype: what stored values must convert to without loss, and raw bytes are read as; None: `dtype`.
         dtype: the model input's.
-        decode, scale, offset: as in FeatureConfig.
+        decode, scale, offset, window: as in FeatureConfig.
     """
 
     name: str
@@ -33,9 +34,10 @@ class Feature:
     shape: tuple[int, ...]
     stored_dtype: np.dtype[Any] | None
     dtype: np.dtype[Any]
-    decode: Literal["raw", "image"] | None = None
+    decode: Decode | None = None
     scale: float = 1.0
     offset: float = 0.0
+    window: Literal["file"] | tuple[float, float] | None = None
 
     @property
     def size(self) -> int:
@@ -47,7 +49,8 @@ class Feature:
         """dtype of the values before scale and offset."""
         if self.stored_dtype is not None:
             return self.stored_dtype
-        return np.dtype(np.uint8) if self.decode == "image" else self.dtype
+        kind = KINDS.get(self.decode or "")
+        return kind.dtype if kind else self.dtype
 
     @property
     def wants(self) -> str:
@@ -59,7 +62,7 @@ def resolve(name: str, config: FeatureConfig, shape: tuple[int | None, ...], dty
     """Merges what the user says with the model input's shape (without batch; None: open) and dtype.
 
     Raises:
-        UsageError: E_FEATURE_SHAPE, E_FEATURE_DTYPE.
+        UsageError: E_FEATURE_SHAPE, E_FEATURE_DTYPE, E_DECODE_EXTRA.
     """
     stored = None if config.dtype is None else _number_dtype(name, config.dtype, "the configuration")
     resolved = Feature(
@@ -71,10 +74,12 @@ def resolve(name: str, config: FeatureConfig, shape: tuple[int | None, ...], dty
         config.decode,
         config.scale,
         config.offset,
+        config.window,
     )
     _check_conversion(resolved)
-    if config.decode == "image":
-        _check_image(resolved)
+    if config.decode and config.decode in KINDS:
+        _check_decoded(resolved, config.decode)
+        check_packages(name, config.decode)
     return resolved
 
 
@@ -115,13 +120,14 @@ def _check_conversion(feature: Feature) -> None:
         raise UsageError("E_FEATURE_DTYPE", f"{found}; remove them")
 
 
-def _check_image(feature: Feature) -> None:
-    key = f"input.features.{feature.name}"
-    if len(feature.shape) != 3 or feature.shape[-1] not in IMAGE_CHANNELS:
-        found = f"{key}.decode is image, but the shape is {list(feature.shape)}; images are height, width, 1, 3 or 4"
+def _check_decoded(feature: Feature, decode: str) -> None:
+    key, kind = f"input.features.{feature.name}", KINDS[decode]
+    if kind.picture and (len(feature.shape) != 3 or feature.shape[-1] not in IMAGE_CHANNELS):
+        found = f"{key}.decode is {decode}, but the shape is {list(feature.shape)}; it gives height, width, 1, 3 or 4"
         raise UsageError("E_FEATURE_SHAPE", found)
-    if feature.stored != np.uint8:
-        raise UsageError("E_FEATURE_DTYPE", f"{key}.dtype is {feature.stored}; images decode to uint8; remove dtype")
+    if feature.stored != kind.dtype:
+        found = f"{key}.dtype is {feature.stored}; {decode} decodes to {kind.dtype}; remove dtype"
+        raise UsageError("E_FEATURE_DTYPE", found)
 
 
 def check_column(kind: pa.DataType, feature: Feature, source: str) -> None:

@@ -4,6 +4,8 @@ import pathlib
 
 from setuptools import find_packages, setup
 
+FORMATS = ["pydicom>=3", "python-gdcm>=3", "soundfile>=0.13", "OpenEXR>=3.4"]
+
 setup(
     name="attribeam",
     version="0.1.0",
@@ -31,13 +33,16 @@ setup(
     extras_require={
         "examples": ["scikit-learn>=1.4"],
         "demo": ["mlxtend>=0.23", "matplotlib>=3.8"],
+        "formats": FORMATS,
         "test": [
+            *FORMATS,
             "duckdb",
             "hypothesis>=6.100",
             "mlxtend>=0.23",
             "matplotlib>=3.8",
             "mypy>=1.15",
             "pandas",
+            "pillow",
             "pytest>=8",
             "pytest-timeout",
             "ruff>=0.12",
@@ -45,7 +50,8 @@ setup(
             "types-PyYAML",
             "wheel",
         ],
-        "tfio": ["tensorflow-io==0.37.1", "tensorflow<2.17"],
+        # tensorflow-io has native ops for this TensorFlow only, and both are built for numpy 1.
+        "tfio": [*FORMATS, "tensorflow==2.16.2", "tensorflow-io==0.37.1", "numpy<2"],
     },
     entry_points={"console_scripts": ["attribeam=pipeline.main:main"]},
 )

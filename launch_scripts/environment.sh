@@ -1,22 +1,24 @@
 # shellcheck shell=bash
 # Sourced by the scripts beside it: `prepare_environment EXTRA` makes the virtual environment, installs attribeam[EXTRA]
 # into it, editable, and puts it first on PATH. ATTRIBEAM_VENV says where; without it, .venv in the repository.
+# ATTRIBEAM_PYTHONS says which interpreters are looked for.
 
 REPOSITORY="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="${ATTRIBEAM_VENV:-$REPOSITORY/.venv}"
+PYTHONS="${ATTRIBEAM_PYTHONS:-python3 python3.13 python3.12 python3.11 python3.10}"
 
 # The first interpreter that runs and is of a version that setup.py accepts.
 find_python() {
     local candidate
-    for candidate in python3 python3.13 python3.12 python3.11 python3.10; do
+    for candidate in $PYTHONS; do
         # Run, not only found: a version manager leaves names on PATH that do not start.
         if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; then
             printf '%s\n' "$candidate"
             return
         fi
     done
-    echo "attribeam: no Python 3.10 to 3.13 on PATH. Install one (python.org, your package manager, or pyenv), open a new" >&2
-    echo "shell so that 'python3 --version' shows it, and run this command again." >&2
+    echo "attribeam: no Python 3.10 to 3.13 on PATH (looked for $PYTHONS). Install one (python.org, your package manager," >&2
+    echo "or pyenv), open a new shell so that its '--version' works, and run this command again." >&2
     return 1
 }
 

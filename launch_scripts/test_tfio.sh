@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Usage: launch_scripts/test_tfio.sh [--all | pytest arguments]
+# Sets up attribeam[tfio], TensorFlow 2.16 with tensorflow-io, in an environment of its own (.venv-tfio), and runs there
+# the tests of the formats, of the engine and of a job; with --all every test.
+set -euo pipefail
+
+# tensorflow-io 0.37 and TensorFlow 2.16 are built for these.
+export ATTRIBEAM_PYTHONS="python3.11 python3.10"
+ATTRIBEAM_VENV="${ATTRIBEAM_TFIO_VENV:-$(dirname -- "${BASH_SOURCE[0]}")/../.venv-tfio}"
+
+# shellcheck source-path=SCRIPTDIR source=environment.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
+
+CONCERNED=(
+    tests/transforms/records
+    tests/transforms/attribution/test_closed_forms.py
+    tests/transforms/attribution/test_explainer.py
+    tests/transforms/attribution/test_models.py
+    tests/pipeline/test_run.py
+    tests/examples/test_dicom.py
+)
+
+prepare_environment test,tfio
+cd -- "$REPOSITORY"
+if [[ $# -eq 0 ]]; then
+    exec python -m pytest "${CONCERNED[@]}"
+elif [[ "$1" == --all ]]; then
+    exec python -m pytest "${@:2}"
+fi
+exec python -m pytest "$@"

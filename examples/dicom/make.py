@@ -1,8 +1,8 @@
 """Makes what config.yaml explains: python examples/dicom/make.py DIR
 
-Three real CT images come inside pydicom (pip install 'attribeam[formats]'): two heads and a vertebra. DIR gets a Parquet
-file of tiles cut from them, each a whole DICOM file again, a small Keras model that was trained on the heads to tell
-tiles with bone, and config.yaml.
+Three real CT images come inside pydicom (pip install 'attribeam[formats]'): two heads and a vertebra. DIR gets a
+Parquet file of tiles cut from them, each a whole DICOM file again, a small Keras model that was trained on the heads to
+tell tiles with bone, and config.yaml.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ CONCERNED=(
     tests/transforms/attribution/test_explainer.py
     tests/transforms/attribution/test_models.py
     tests/pipeline/test_run.py
-    tests/examples/test_dicom.py
+    tests/examples/test_dicom_example.py
 )
 
 prepare_environment test,tfio

@@ -32,7 +32,7 @@ class Translation:
         """The configuration file: the notes as comments, then the values."""
         comments = ["# From a Vertex AI ExplanationSpec; docs/vertex.md says what became of each field.", "#"]
         comments += [f"# {note}" for note in self.notes]
-        values = yaml.safe_dump(dict(self.config), sort_keys=False, default_flow_style=None, allow_unicode=True)
+        values = yaml.safe_dump(dict(self.config), sort_keys=False, default_flow_style=None)
         return "\n".join([*comments, "", values])
 
 
@@ -50,8 +50,9 @@ def translate(spec: ExplanationSpec) -> Translation:
     inputs = spec.metadata.inputs
     names = model_inputs(inputs, notes)
     notes += [*input_notes(inputs), *group_notes(inputs, names)]
+    classes = {"classes": _class_names(spec)} if _class_names(spec) else {}
     config = {
-        "model": {"path": FILL_IN, **_output(spec, notes)},
+        "model": {"path": FILL_IN, **_output(spec, notes), **classes},
         "input": {"files": FILL_IN, "features": {names[key]: {"column": key} for key in inputs}},
         "attribution": _attribution(spec, names, notes),
         "output": {"path": "out/explanations"},
@@ -95,8 +96,8 @@ def _output(spec: ExplanationSpec, notes: list[Note]) -> dict[str, str]:
         notes.append(Note("check", "metadata.outputs", text))
     for key, given in list(outputs.items())[:1]:
         place, tensor = f"metadata.outputs[{quoted(key)}]", signature_name(given.output_tensor_name)
-        if given.index_display_name_mapping is not None:
-            text = "the output's names; give them in the view of docs/vertex.md"
+        if given.index_display_name_mapping is not None and not _class_names(spec):
+            text = "not a list of different names, left out"
             notes.append(Note("no equivalent", f"{place}.indexDisplayNameMapping", text))
         if given.display_name_mapping_key:
             text = "names are not read from a prediction"
@@ -143,11 +144,18 @@ def _target(spec: ExplanationSpec, notes: list[Note]) -> Any:
 
 
 def _all_outputs(spec: ExplanationSpec, notes: list[Note]) -> Any:
-    names = next((output.index_display_name_mapping for output in spec.metadata.outputs.values()), None)
-    if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
-        return {"top_k": len(names)}
+    if _class_names(spec):
+        return {"top_k": len(_class_names(spec))}
     notes.append(Note("fill in", "attribution.target", "topK is -1, all: write {top_k: number of classes}"))
     return "predicted"
+
+
+def _class_names(spec: ExplanationSpec) -> list[str]:
+    """`model.classes`: the names of the first output's entries, where they are a list of different ones."""
+    names = next((output.index_display_name_mapping for output in spec.metadata.outputs.values()), None)
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        return []
+    return names if len(set(names)) == len(names) else []
 
 
 def _noise(given: SmoothGradConfig, inputs: set[str], notes: list[Note]) -> dict[str, Any] | None:

@@ -102,7 +102,7 @@ def test_bare_metadata_as_gcloud_takes_it() -> None:
 @pytest.mark.parametrize("method", [{"sampledShapleyAttribution": {"pathCount": 10}}, {"examples": {}}])
 def test_methods_without_an_equivalent(method: dict[str, Any]) -> None:
     config, notes = job({"parameters": method, "metadata": {"inputs": {"x": {}}}})
-    assert (config.attribution.method, config.attribution.steps) == ("integrated_gradients", "auto")
+    assert (config.attribution.method.name, config.attribution.steps) == ("integrated_gradients", "auto")
     assert next(iter(method)) in said(notes, "no equivalent")
 
 
@@ -129,7 +129,16 @@ def test_all_outputs_where_their_names_are_known() -> None:
     spec = spec_of({"topK": -1})
     spec["metadata"]["outputs"]["scores"]["indexDisplayNameMapping"] = ["cat", "dog", "bird"]
     config, notes = job(spec)
-    assert config.attribution.targets == 3
+    assert (config.attribution.targets, config.model.classes) == (3, ("cat", "dog", "bird"))
+    assert "indexDisplayNameMapping" not in "\n".join(notes)
+
+
+@pytest.mark.parametrize("names", [[["cat", "dog"], ["red", "green"]], ["cat", "cat"], "cat"])
+def test_names_that_are_no_list_of_classes(names: Any) -> None:
+    spec = spec_of()
+    spec["metadata"]["outputs"]["scores"]["indexDisplayNameMapping"] = names
+    config, notes = job(spec)
+    assert config.model.classes is None
     assert "indexDisplayNameMapping" in said(notes, "no equivalent")
 
 

@@ -27,6 +27,7 @@ class Batch:
         row_ids: of the rows; with the seed they decide what is drawn for a row. None: their positions.
         chosen: int64 [rows, targets], the explained entries of the output where they are known beforehand.
         alike: so many rows, one after another, have the same inputs, all through the batch.
+        sigma: of Gaussian baselines, float64 [rows], instead of what the configuration says.
         places: α of each row's only point, float64 [rows, 1], where the method draws it.
         held_starts: by held input, [1, *shape]: what it is at the baseline, where that is not what it is in the row.
         lost: rows that do not fit into memory, bool [rows]; None: there are none so far.
@@ -39,6 +40,7 @@ class Batch:
     row_ids: Sequence[str] | None = None
     chosen: npt.NDArray[np.int64] | None = None
     alike: int = 1
+    sigma: npt.NDArray[np.float64] | None = None
     places: npt.NDArray[np.float64] | None = None
     held_starts: Mapping[str, Values] = dataclasses.field(default_factory=dict)
     lost: npt.NDArray[np.bool_] | None = None
@@ -61,6 +63,7 @@ class Batch:
             None if self.chosen is None else self.chosen[rows],
             held_starts=self.held_starts,
             lost=None if self.lost is None else self.lost[rows],
+            sigma=None if self.sigma is None else self.sigma[rows],
         )
 
 

@@ -139,7 +139,8 @@ class Copies:
             return self._references.samples(one, spec, self._config.seed, joint)
         if isinstance(one, RowBaseline):
             names = [("baseline", place, spec.name, name, *copy) for name in part.row_ids or () for copy in copies]
-            return row_baselines(one, noisy, self._config.seed, names)
+            sigma = None if part.sigma is None else np.repeat(part.sigma, self._noisy)
+            return row_baselines(one, noisy, self._config.seed, names, sigma)
         return self._references.shared(one, spec, shape)[np.newaxis, np.newaxis]
 
     def _given(self, part: Batch, spec: ModelInput, shape: tuple[int, ...]) -> Values:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from transforms.attribution import baselines as base
 from transforms.attribution import targets
+from transforms.attribution.adaptive_noise import AdaptiveNoise
 from transforms.attribution.batch import Batch, by_name, check_inputs
 from transforms.attribution.computes import Computes
 from transforms.attribution.config import AttributionConfig, ModelConfig
@@ -23,6 +24,7 @@ from transforms.attribution.explanation import Explanation
 from transforms.attribution.guided import Guided
 from transforms.attribution.kernel import Shape
 from transforms.attribution.layer_source import LayerSource
+from transforms.attribution.map_measures import adaptive_measure
 from transforms.attribution.max_entropy import check_max_entropy
 from transforms.attribution.method_config import GuidedIntegratedGradients
 from transforms.attribution.methods import method_of
@@ -68,6 +70,7 @@ class Explainer:
         self.device = claim_device()
         self._computes = Computes(self.model, config, self._method, self.device != "CPU")
         self._works = self._new_works()
+        adaptive_measure(config, self.model, self.outputs)
         self._source = LayerSource(self.model, config, self._computes.of)
         self._pool = ThreadPoolExecutor(CALLS_IN_FLIGHT, "kernel")
 
@@ -127,7 +130,9 @@ class Explainer:
         batches = self._source.stream(batches)
         if self.config.copied:
             sources = self.model, self.config, self.references
-            return Copies(self._once, self._works.chosen, *sources, self._method.jittered).stream(batches)
+            copies = Copies(self._once, self._works.chosen, *sources, self._method.jittered)
+            measure = adaptive_measure(self.config, self.model, self._works.outputs)
+            return (AdaptiveNoise(copies.stream, measure, measure.name) if measure else copies).stream(batches)
         return self._once(batches)
 
     def explained_shapes(self, shapes: Sequence[Shape]) -> dict[str, Shape]:

@@ -16,9 +16,14 @@ class PlainMethod(Settings):
 
 
 class SmoothTaylor(Settings):
-    """Noisy copies of the row, which are its baselines."""
+    """Noisy copies of the row, which are its baselines.
+
+    Attributes:
+        adaptive_noise: by which measure of a map each row's noise is chosen; null: as the baseline says.
+    """
 
     name: Literal["smooth_taylor"]
+    adaptive_noise: Literal["autvc", "aupc"] | None = None
 
 
 class BlurIntegratedGradients(Settings):

@@ -28,12 +28,19 @@ def generator(seed: int, *names: object) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")))
 
 
-def row_baselines(baseline: RowBaseline, rows: Values, seed: int, names: Sequence[tuple[object, ...]]) -> Values:
+def row_baselines(
+    baseline: RowBaseline,
+    rows: Values,
+    seed: int,
+    names: Sequence[tuple[object, ...]],
+    sigma: npt.NDArray[np.float64] | None = None,
+) -> Values:
     """Each row's baselines, [rows, draws, *shape] in the rows' dtype.
 
     Args:
         rows: [rows, *shape].
         names: of each row, what its draws depend on beside the seed.
+        sigma: of a Gaussian, [rows], instead of its own.
     """
     if isinstance(baseline, BlurBaseline):
         return blurred(rows, baseline.blur)[:, np.newaxis]
@@ -41,7 +48,10 @@ def row_baselines(baseline: RowBaseline, rows: Values, seed: int, names: Sequenc
         low, high = baseline.max_distance
         return np.where(rows - low > high - rows, low, high).astype(rows.dtype)[:, np.newaxis]
     drawn = np.stack([_drawn(baseline, rows.shape[1:], generator(seed, *name)) for name in names])
-    found = drawn if isinstance(baseline, UniformBaseline) else rows[:, np.newaxis] + drawn
+    if isinstance(baseline, UniformBaseline):
+        return drawn.astype(rows.dtype)
+    scale = np.broadcast_to(baseline.gaussian if sigma is None else sigma, len(rows))
+    found: Values = rows[:, np.newaxis] + scale.reshape(-1, *[1] * rows.ndim) * drawn
     return found.astype(rows.dtype)
 
 
@@ -60,9 +70,10 @@ def draw_rows(size: int, count: int, seed: int, names: Sequence[tuple[object, ..
 
 
 def _drawn(baseline: Drawn, shape: tuple[int, ...], numbers: np.random.Generator) -> Values:
+    """[draws, *shape], of a Gaussian those of standard deviation 1."""
     if isinstance(baseline, UniformBaseline):
         return numbers.uniform(*baseline.uniform, (baseline.draws, *shape))
     half = numbers.standard_normal((-(-baseline.draws // 2), *shape))
     # in pairs of opposite sign: what is odd in the noise cancels to the last bit
     pairs = np.stack([half, -half], axis=1).reshape(-1, *shape)
-    return baseline.gaussian * pairs[: baseline.draws]
+    return pairs[: baseline.draws]

@@ -14,7 +14,15 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from pipeline.vertex_inputs import Note, baselines, group_notes, input_notes, model_inputs, signature_name
+from pipeline.vertex_inputs import (
+    Note,
+    baselines,
+    feature_groups,
+    group_notes,
+    input_notes,
+    model_inputs,
+    signature_name,
+)
 from pipeline.vertex_spec import ExplanationSpec, GradientAttribution, Parameters, SmoothGradConfig
 from transforms.errors import UsageError, quoted
 
@@ -50,12 +58,13 @@ def translate(spec: ExplanationSpec) -> Translation:
     inputs = spec.metadata.inputs
     names = model_inputs(inputs, notes)
     notes += [*input_notes(inputs), *group_notes(inputs, names)]
+    groups = feature_groups(inputs, names)
     classes = {"classes": _class_names(spec)} if _class_names(spec) else {}
     config = {
         "model": {"path": FILL_IN, **_output(spec, notes), **classes},
         "input": {"files": FILL_IN, "features": {names[key]: {"column": key} for key in inputs}},
         "attribution": _attribution(spec, names, notes),
-        "output": {"path": "out/explanations"},
+        "output": {"path": "out/explanations", **({"groups": groups} if groups else {})},
     }
     notes += _metadata_notes(spec)
     return Translation(config, tuple(notes))

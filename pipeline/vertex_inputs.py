@@ -110,9 +110,6 @@ def _notes_of_one(place: str, given: InputMetadata) -> Iterator[Note]:
         yield Note("no equivalent", f"{place}.encoding {encoding}", text)
     if encoding == "BAG_OF_FEATURES_SPARSE" or given.indices_tensor_name or given.dense_shape_tensor_name:
         yield Note("no equivalent", f"{place}: a sparse tensor", "store the rows dense")
-    if given.index_feature_mapping:
-        text = f"positions keep their order: {', '.join(map(quoted, given.index_feature_mapping[:3]))}, ..."
-        yield Note("no equivalent", f"{place}.indexFeatureMapping", text)
     if given.modality == "image":
         yield Note("check", f"{place}.modality", "image: for JPEG or PNG set decode: image, and scale")
     if given.feature_value_domain is not None:
@@ -127,6 +124,15 @@ def _encoding(given: str | int, place: str) -> str:
     if str(given).upper() not in ENCODINGS:
         raise UsageError("E_VERTEX_VALUE", f"{place}.encoding is {quoted(given)}; known are {', '.join(ENCODINGS)}")
     return str(given).upper()
+
+
+def feature_groups(inputs: Mapping[str, InputMetadata], names: Mapping[str, str]) -> dict[str, dict[str, list[int]]]:
+    """`output.groups`: by model input, the positions of each feature that Vertex names; one name may have several."""
+    groups: dict[str, dict[str, list[int]]] = {}
+    for key, given in inputs.items():
+        for position, feature in enumerate(given.index_feature_mapping):
+            groups.setdefault(names[key], {}).setdefault(feature, []).append(position)
+    return groups
 
 
 def group_notes(inputs: Mapping[str, InputMetadata], names: Mapping[str, str]) -> Iterator[Note]:

@@ -87,7 +87,7 @@ def test_tabular_metadata_in_snake_case_with_xrai() -> None:
     assert config.input.features["dense_input"].column == "features"
     assert config.attribution.steps == 1
     assert "xraiAttribution" in said(notes, "no equivalent")
-    assert "'crim'" in said(notes, "no equivalent")
+    assert config.output.groups == {"dense_input": {"crim": (0,), "zn": (1,), "indus": (2,), "chas": (3,)}}
 
 
 def test_bare_metadata_as_gcloud_takes_it() -> None:

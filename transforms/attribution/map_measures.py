@@ -1,6 +1,7 @@
 """How noisy or how faithful a map is in one number, the smaller the better: what adaptive noise looks for.
 
-Source: Goh et al., "Understanding Integrated Gradients with SmoothTaylor for Deep Neural Network Attribution", ICPR 2020.
+Source: Goh et al., "Understanding Integrated Gradients with SmoothTaylor for Deep Neural Network Attribution", ICPR
+2020.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from transforms.attribution.baseline_config import (
     OneBaseline,
     SamplesBaseline,
     draws,
+    per_row,
 )
 from transforms.attribution.baselines import given_baseline
 from transforms.attribution.batch import Batch
@@ -87,13 +88,22 @@ class Copies:
         ids = [str(row) for row in rows] if batch.row_ids is None else [batch.row_ids[row] for row in rows]
         part, copies = dataclasses.replace(batch.some(rows), row_ids=ids), self._config.copies
         inputs = {spec.name: self._noisy_copies(part, spec) for spec in self._model.inputs}
-        baselines = {spec.name: self._baselines(part, spec, inputs[spec.name]) for spec in self._model.explained}
+        baselines = {
+            spec.name: self._baselines(part, spec, inputs[spec.name])
+            for spec in self._model.explained
+            if spec.name in part.baselines or not self._shared(spec)
+        }
         chosen = np.repeat(self._choose(part), copies, axis=0) if self._config.noise else None
         labels = None if part.labels is None else np.repeat(part.labels, copies)
         places = self._places(ids) if self._jittered else None
         copied = Batch(inputs, labels, baselines, chosen=chosen, alike=copies // self._noisy, places=places)
         lost = None if part.lost is None else np.repeat(part.lost, copies)
         return dataclasses.replace(copied, held_starts=part.held_starts, lost=lost)
+
+    def _shared(self, spec: ModelInput) -> bool:
+        """Whether all copies of all rows have the one baseline of the configuration."""
+        (one, *_), *others = draws(self._config.baseline_of(spec.name))
+        return not (others or per_row(one) or isinstance(one, (ColumnBaseline, InputBaseline)))
 
     def _places(self, ids: Sequence[str]) -> npt.NDArray[np.float64]:
         """α of every copy, [rows · copies, 1]: one in each of as many equal parts of the path as baselines."""
@@ -108,8 +118,8 @@ class Copies:
             return np.repeat(values, self._config.copies, axis=0)
         shape = (noise.draws, *values.shape[1:])
         numbers = [generator(self._config.seed, "noise", spec.name, name) for name in part.row_ids or ()]
-        drawn = noise.sigma * np.stack([one.standard_normal(shape) for one in numbers])
-        noisy = (values[:, np.newaxis] + drawn).astype(spec.point_dtype)
+        drawn = np.float32(noise.sigma) * np.stack([one.standard_normal(shape, np.float32) for one in numbers])
+        noisy = (values[:, np.newaxis] + drawn).astype(spec.point_dtype, copy=False)
         return np.repeat(noisy.reshape(-1, *values.shape[1:]), self._config.copies // noise.draws, axis=0)
 
     def _baselines(self, part: Batch, spec: ModelInput, inputs: Values) -> Values:

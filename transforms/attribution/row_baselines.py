@@ -50,9 +50,9 @@ def row_baselines(
     drawn = np.stack([_drawn(baseline, rows.shape[1:], generator(seed, *name)) for name in names])
     if isinstance(baseline, UniformBaseline):
         return drawn.astype(rows.dtype)
-    scale = np.broadcast_to(baseline.gaussian if sigma is None else sigma, len(rows))
+    scale = np.broadcast_to(baseline.gaussian if sigma is None else sigma, len(rows)).astype(drawn.dtype)
     found: Values = rows[:, np.newaxis] + scale.reshape(-1, *[1] * rows.ndim) * drawn
-    return found.astype(rows.dtype)
+    return found.astype(rows.dtype, copy=False)
 
 
 def draw_rows(size: int, count: int, seed: int, names: Sequence[tuple[object, ...]]) -> npt.NDArray[np.int64]:
@@ -73,7 +73,7 @@ def _drawn(baseline: Drawn, shape: tuple[int, ...], numbers: np.random.Generator
     """[draws, *shape], of a Gaussian those of standard deviation 1."""
     if isinstance(baseline, UniformBaseline):
         return numbers.uniform(*baseline.uniform, (baseline.draws, *shape))
-    half = numbers.standard_normal((-(-baseline.draws // 2), *shape))
+    half = numbers.standard_normal((-(-baseline.draws // 2), *shape), np.float32)
     # in pairs of opposite sign: what is odd in the noise cancels to the last bit
     pairs = np.stack([half, -half], axis=1).reshape(-1, *shape)
     return pairs[: baseline.draws]

@@ -43,7 +43,7 @@ class Work:
         heads: of each input of the head, [rows, *shape].
         starts: of each explained one of the head, [rows, *shape] or [1, *shape].
         chosen: what is explained of them.
-        factor: of inputs and baselines, what the sums are multiplied with.
+        factor: of inputs and baselines, what the sums are multiplied with; None: nothing.
 
     Attributes:
         sums: what the kernel gives at the level under way, such as Σ weight · ∂F/∂z: float64 [rows, targets, *shape] by
@@ -63,13 +63,14 @@ class Work:
         heads: list[Values],
         starts: list[Values],
         chosen: Chosen,
-        factor: Factor,
+        factor: Factor | None,
     ) -> None:
         self.inputs, self.baselines, self.heads, self.starts = inputs, baselines, heads, starts
         self.chosen, self._factor = chosen, factor
         shape, self.open = chosen.target.shape, len(chosen.target)
         # a row's points span several slots, and levels: they are summed in float64
-        self.sums = [*(np.zeros((*shape, *value.shape[1:])) for value in starts), np.zeros(shape)]
+        self.sums = [*(np.empty((*shape, *value.shape[1:])) for value in starts), np.empty(shape)]
+        self._fresh = np.ones(shape[0], dtype=bool)
         self.attributions = [np.zeros((*shape, *value.shape[1:]), np.float32) for value in inputs]
         self.change, self.rounding = np.full(shape, np.nan), np.zeros(shape)
         self.steps = np.zeros(shape[0], np.int32)
@@ -78,6 +79,9 @@ class Work:
     def begin(self, rows: Rows, level: Level, slots: int) -> None:
         """A level of some rows starts, which takes so many slots of each."""
         self._missing[rows] = slots
+        if not level.carry:
+            self._fresh[rows] = True
+            return
         with np.errstate(over="ignore", invalid="ignore"):
             for total in self.sums:
                 total[rows] *= level.carry
@@ -85,10 +89,16 @@ class Work:
     def add(self, rows: Rows, sums: Sequence[Values], lost: Mask) -> Rows:
         """Add what slots gave, [slots, targets, *shape]; `rows` ascend, once a slot. The rows whose level is full."""
         unique, first, count = np.unique(rows, return_index=True, return_counts=True)
-        several = len(unique) < len(rows)
+        several, fresh = len(unique) < len(rows), self._fresh[unique]
         with np.errstate(over="ignore", invalid="ignore"):
             for total, value in zip(self.sums, sums, strict=True):
-                total[unique] += np.add.reduceat(value, first, axis=0, dtype=np.float64) if several else value
+                added = np.add.reduceat(value, first, axis=0, dtype=np.float64) if several else value
+                if fresh.all():
+                    total[unique] = added
+                    continue
+                total[unique[fresh]] = 0
+                total[unique] += added
+        self._fresh[unique] = False
         self.lost[rows] |= lost
         self._missing[unique] -= count
         full: Rows = unique[self._missing[unique] == 0]
@@ -110,8 +120,7 @@ class Work:
         change, size = np.zeros((2, len(rows), self.chosen.target.shape[1]))
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             for index, gradient in enumerate(gradients):
-                factor = self._factor(self.inputs[index][rows], at_rows(self.baselines[index], rows))
-                values = (factor[:, np.newaxis] * gradient).astype(np.float32)
+                values = self._multiplied(index, rows, gradient).astype(np.float32)
                 if not first:
                     change += _norm(values - self.attributions[index][rows])
                     size += _norm(values)
@@ -119,6 +128,13 @@ class Work:
             # nothing changed and nothing there: no error either
             self.change[rows] = np.nan if first else np.where(change == 0, 0.0, change / size)
         self.steps[rows] = level.steps
+
+    def _multiplied(self, index: int, rows: Rows, gradient: Values) -> Values:
+        if self._factor is None:
+            return gradient
+        factor = self._factor(self.inputs[index][rows], at_rows(self.baselines[index], rows))
+        found: Values = factor[:, np.newaxis] * gradient
+        return found
 
     def converged(self, rows: Rows, tolerance: float) -> Mask:
         """Whether the last level of some rows is good enough, or will never be; bool [rows]."""

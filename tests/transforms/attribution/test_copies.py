@@ -30,7 +30,7 @@ def mlp(model_of, explainer):
 
 def noisy(x, ids, seed=0):
     """The copies of each row, [rows, draws, N], as `noise` has them."""
-    drawn = [generator(seed, "noise", "x", name).standard_normal((NOISE["draws"], N)) for name in ids]
+    drawn = [generator(seed, "noise", "x", name).standard_normal((NOISE["draws"], N), np.float32) for name in ids]
     return (x[:, np.newaxis] + NOISE["sigma"] * np.stack(drawn)).astype(np.float32)
 
 

@@ -17,7 +17,7 @@ from transforms.attribution.blur import cosines, reach, waves
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.integrand import Integrand, weighted_sum
 from transforms.attribution.method_config import BlurIntegratedGradients
-from transforms.attribution.methods.method import Method, ones
+from transforms.attribution.methods.method import Method
 from transforms.attribution.rules import levels
 
 # Below this the blur of a pixel reaches no other in any precision.
@@ -32,7 +32,7 @@ def method(config: AttributionConfig) -> Method:
     def path(value: Any, baseline: Any, nodes: Any) -> tuple[Any, Any]:
         return _fading(value, tf.cast(nodes, value.dtype), most)
 
-    return Method(levels(config), complete=True, factor=ones, integrand=Integrand(path, weighted_sum))
+    return Method(levels(config), complete=True, factor=None, integrand=Integrand(path, weighted_sum))
 
 
 def _fading(value: Any, nodes: Any, most: float) -> tuple[Any, Any]:

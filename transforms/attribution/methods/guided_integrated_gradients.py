@@ -6,10 +6,10 @@ Source: Kapishnikov et al., "Guided Integrated Gradients: An Adaptive Path Metho
 from __future__ import annotations
 
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.methods.method import Method, ones
+from transforms.attribution.methods.method import Method
 from transforms.attribution.rules import doubling
 
 
 def method(config: AttributionConfig) -> Method:
     """The method as configured; its steps follow one another, each from where the last one led (`guided.py`)."""
-    return Method(doubling(config), complete=True, factor=ones, sequential=True)
+    return Method(doubling(config), complete=True, factor=None, sequential=True)

@@ -13,14 +13,14 @@ import tensorflow as tf
 
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.integrand import Integrand, Points, gradients_of, straight, sum_by_slot
-from transforms.attribution.methods.method import Method, ones
+from transforms.attribution.methods.method import Method
 from transforms.attribution.rules import doubling
 
 
 def method(config: AttributionConfig) -> Method:
     """The method as configured; for `steps: auto`, each level of so many steps is computed anew."""
     integrand = Integrand(straight, _shared_out, overlap=1)
-    return Method(doubling(config), complete=True, factor=ones, integrand=integrand)
+    return Method(doubling(config), complete=True, factor=None, integrand=integrand)
 
 
 def _shared_out(points: Points, entry: Any) -> list[Any]:

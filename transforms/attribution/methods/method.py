@@ -21,11 +21,6 @@ def difference(inputs: Values, baselines: Values) -> Values:
     return found
 
 
-def ones(inputs: Values, baselines: Values) -> Values:
-    """1 for every feature, in float64."""
-    return np.ones(inputs.shape)
-
-
 @dataclasses.dataclass(frozen=True)
 class Method:
     """What gradients at points between baseline and input add up to, times a factor.
@@ -33,7 +28,8 @@ class Method:
     Attributes:
         levels: the points and their weights; several where a row goes on until it has converged.
         complete: whether Σ attributions → F(x) − F(x′), so that delta tells how good they are.
-        factor: of inputs and baselines, [rows, *shape] each, what the sum is multiplied with: the same shape, float64.
+        factor: of inputs and baselines, [rows, *shape] each, what the sum is multiplied with: the same shape, float64;
+            None: nothing.
         integrand: where the points lie, and how the gradients there combine.
         only: the end of the path that is a method's only point, which gives F there too.
         jittered: each copy of a row has one point of its own, drawn between its baseline and the row.
@@ -43,7 +39,7 @@ class Method:
 
     levels: tuple[Level, ...]
     complete: bool
-    factor: Callable[[Values, Values], Values] = difference
+    factor: Callable[[Values, Values], Values] | None = difference
     integrand: Integrand = STRAIGHT
     only: Literal["input", "baseline"] | None = None
     jittered: bool = False

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.integrand import Integrand, Path, weighted_sum
-from transforms.attribution.methods.method import Method, ones
+from transforms.attribution.methods.method import Method
 from transforms.attribution.rules import levels
 from transforms.errors import UsageError
 
@@ -30,7 +30,7 @@ PLACE = 0.29
 
 def method(config: AttributionConfig) -> Method:
     """The method as configured, on the straight path as long as it is not led `along` another."""
-    return Method(levels(config), complete=True, factor=ones)
+    return Method(levels(config), complete=True, factor=None)
 
 
 def along(method: Method, function: UserPath) -> Method:

@@ -7,9 +7,9 @@ takes the absolute value, as captum does.
 from __future__ import annotations
 
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.methods.method import Method, one_point, ones
+from transforms.attribution.methods.method import Method, one_point
 
 
 def method(config: AttributionConfig) -> Method:
     """The method as configured."""
-    return Method(one_point(1.0), complete=False, factor=ones, only="input")
+    return Method(one_point(1.0), complete=False, factor=None, only="input")

@@ -1,0 +1,104 @@
+"""What a gradient costs in each method, beside one of integrated gradients: the engine's rate.
+
+    python -m benchmarks.methods [--rounds 5] [--rows 300] [--out benchmarks/results/methods.json]
+
+Both explain the same rows in memory, warm, in turn; a method's cost is its seconds for each gradient evaluation over those
+of 50 Gauss-Legendre steps, before and after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+import tempfile
+import time
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from benchmarks import report
+from benchmarks.models import CASES
+from transforms.attribution.config import AttributionConfig, ModelConfig
+from transforms.attribution.explainer import Explainer
+from transforms.attribution.references import References
+
+REFERENCE: dict[str, Any] = {"steps": 50}
+SEARCHED = {"name": "smooth_taylor", "adaptive_noise": "autvc"}
+METHODS: dict[str, dict[str, Any]] = {
+    "expected_gradients": {"method": "expected_gradients", "baseline": {"samples": 100}},
+    "smooth_taylor": {"method": "smooth_taylor", "baseline": {"gaussian": 0.1, "draws": 150}},
+    "blur_integrated_gradients": {"method": {"name": "blur_integrated_gradients", "max_sigma": 20.0}, "steps": 50},
+    "idgi": {"method": "idgi", "steps": 50},
+    "saliency": {"method": "saliency"},
+    "input_x_gradient": {"method": "input_x_gradient"},
+    "smoothgrad": {"method": "saliency", "noise": {"kind": "smoothgrad", "draws": 50, "sigma": 0.1}},
+    "noisy integrated_gradients": {"steps": 50, "noise": {"kind": "vargrad", "draws": 5, "sigma": 0.1}},
+    "guided_integrated_gradients": {"method": "guided_integrated_gradients", "steps": 50},
+    "smooth_taylor, autvc": {"method": SEARCHED, "baseline": {"gaussian": 0.1, "draws": 10}},
+}
+# a method of one gradient a row gets as many rows as all of them have gradients
+MOST_ROWS = 4000
+
+
+class Timed:
+    """One method, warm, over as many rows as take about as many gradients."""
+
+    def __init__(self, explainer: Explainer, inputs: Any, labels: Any, rows: int) -> None:
+        self._explainer, self._inputs, self._labels = explainer, inputs, labels
+        steps = self._explain(8).steps.mean()
+        self.rows = int(min(MOST_ROWS, len(inputs), max(8, rows * 50 / steps)))
+        for _ in range(3):  # the batch size is found
+            self._explain(self.rows)
+
+    def _explain(self, rows: int) -> Any:
+        return self._explainer.explain(self._inputs[:rows], target=self._labels[:rows])
+
+    def seconds(self) -> float:
+        """For one gradient evaluation."""
+        started = time.perf_counter()
+        found = self._explain(self.rows)
+        return (time.perf_counter() - started) / int(found.steps.sum())
+
+
+def measure(name: str, rounds: int, rows: int) -> dict[str, Any]:
+    """The cost of every method on one model."""
+    case = CASES[name]()
+    with tempfile.TemporaryDirectory() as folder:
+        model = ModelConfig(path=case.save(pathlib.Path(folder), rows=1)["model"]["path"])
+        pool = case.inputs[-256:]
+        references = References({case.model.inputs[0].name: {"samples": pool}})
+        made = {
+            label: Explainer.load(model, AttributionConfig(target="label", **fields), references=references)
+            for label, fields in ({"reference": REFERENCE} | METHODS).items()
+        }
+    reference = Timed(made.pop("reference"), case.inputs, case.labels, rows)
+    found: dict[str, Any] = {}
+    for label, explainer in made.items():
+        timed, before, costs = Timed(explainer, case.inputs, case.labels, rows), reference.seconds(), []
+        for _ in range(rounds):
+            seconds, after = timed.seconds(), reference.seconds()
+            costs.append(seconds / ((before + after) / 2))
+            before = after
+        found[label] = {"rows": timed.rows, "cost": report.spread(costs)}
+        cost = found[label]["cost"]
+        print(f"{name:14} {label:28} {timed.rows:6,} {cost['median']:6.2f} ({cost['min']:.2f}-{cost['max']:.2f})")
+    return found
+
+
+def main() -> None:
+    """Measure, print a table, and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=300, help="for 50 gradients each")
+    parser.add_argument("--only", choices=["digits", "gelu_residual"])
+    parser.add_argument("--out", type=pathlib.Path)
+    arguments = parser.parse_args()
+    print(f"{'model':14} {'method':28} {'rows':>6} cost of a gradient (range)")
+    names = ("digits", "gelu_residual") if arguments.only is None else (arguments.only,)
+    results = {name: measure(name, arguments.rounds, arguments.rows) for name in names}
+    report.store({"rounds": arguments.rounds} | results, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

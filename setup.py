@@ -45,6 +45,7 @@ setup(
             "pillow",
             "pytest>=8",
             "pytest-timeout",
+            "pytest-xdist>=3.5",
             "ruff>=0.12",
             "setuptools>=64",
             "types-PyYAML",

@@ -2,8 +2,8 @@
 
     python -m benchmarks.methods [--rounds 5] [--rows 300] [--out benchmarks/results/methods.json]
 
-Both explain the same rows in memory, warm, in turn; a method's cost is its seconds for each gradient evaluation over those
-of 50 Gauss-Legendre steps, before and after.
+Both explain the same rows in memory, warm, in turn; a method's cost is its seconds for each gradient evaluation over
+those of 50 Gauss-Legendre steps, before and after.
 """
 
 from __future__ import annotations

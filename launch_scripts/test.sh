@@ -8,4 +8,5 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 
 prepare_environment test
 cd -- "$REPOSITORY"
-exec python -m pytest "$@"
+# Two processes on two cores: the tests trace small programs, which no second core speeds up.
+exec python -m pytest --numprocesses auto --dist loadfile "$@"

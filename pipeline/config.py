@@ -15,6 +15,7 @@ from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.class_names import read_class_names
 from transforms.errors import UsageError, quoted
 from transforms.records.config import FeatureConfig, InputConfig, OutputConfig
+from transforms.records.feature import MAX_LENGTH
 from transforms.settings import Settings
 from transforms.storage.place import is_url
 
@@ -25,10 +26,12 @@ class LimitsConfig(Settings):
     Attributes:
         quarantined: share of the rows that may be refused.
         record_bytes: a TFRecord record that is longer is refused.
+        sequence_length: a row of more steps is refused, where their number varies.
     """
 
     quarantined: float = Field(default=0.001, ge=0, le=1)
     record_bytes: ByteSize = Field(default=ByteSize(256 * 2**20), ge=1)
+    sequence_length: int = Field(default=MAX_LENGTH, ge=1)
 
 
 class JobConfig(Settings):

@@ -209,6 +209,12 @@ def _maps(run: FinishedRun, job: AttributionJob) -> dict[str, tuple[int, ...]]:
     Raises:
         UsageError: E_EVALUATE_MAP where the run does not hold a value for each feature, or each sum over an axis.
     """
+    if varying := [feature.name for feature in job.layout.inputs if feature.varying]:
+        raise UsageError(
+            "E_EVALUATE_MAP",
+            f"the rows of {quoted(varying[0])} in {run.place.root} have lengths of their own; evaluate a run over rows"
+            " of one shape",
+        )
     for columns in job.attributions:
         if columns.groups or columns.top is not None:
             raise UsageError(
@@ -217,6 +223,6 @@ def _maps(run: FinishedRun, job: AttributionJob) -> dict[str, tuple[int, ...]]:
                 " run without output.groups and output.top, and evaluate that",
             )
     return {
-        columns.input: tuple(1 if axis in columns.axes else size for axis, size in enumerate(columns.shape))
+        columns.input: tuple(1 if axis in columns.axes else size or 1 for axis, size in enumerate(columns.shape))
         for columns in job.attributions
     }

@@ -120,7 +120,7 @@ def known_before(place: Place) -> planning.Known:
     plan, fingerprint, done = planning.read_plan(place), _recorded(place)["fingerprint"], set(place.names())
     unfinished = {shard.path for shard in plan.shards if names.part_name(fingerprint, shard.number) not in done}
     files = {path: file for path, file in plan.files.items() if path not in unfinished}
-    return planning.Known(files, plan.carried)
+    return planning.Known(files, plan.carried, plan.lengths)
 
 
 def _recorded(place: Place) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _claim(place: Place, prepared: Prepared, config: JobConfig, baselines: str |
     }
     place.publish_bytes(names.to_json(record), names.RUN)
     refuse_other_run(place, prepared)
-    planning.write_plan(place, prepared.shards, prepared.files, prepared.job.layout.carried)
+    planning.write_plan(place, prepared.shards, prepared.files, prepared.job.layout)
 
 
 def refuse_other_run(place: Place, prepared: Prepared) -> None:

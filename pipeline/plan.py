@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import itertools
+import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from transforms.class_names import read_class_names
 from transforms.errors import AttribeamError, UsageError
 from transforms.records import part
 from transforms.records.columns import AttributionColumns
+from transforms.records.examples import Layout
 from transforms.records.source import FileSummary, RowRange, index_file
 from transforms.shard import Shard
 from transforms.storage.listing import file_bytes, list_files, open_file
@@ -48,7 +50,7 @@ COLUMNS = pa.schema(
 )
 
 
-CARRIED = b"attribeam.carried"
+CARRIED, LENGTHS = b"attribeam.carried", b"attribeam.lengths"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +65,12 @@ class InputFile:
 
 @dataclasses.dataclass(frozen=True)
 class RecordedPlan:
-    """What `_plan.parquet` holds: the shards, their files by path, and the types of the carried columns."""
+    """What `_plan.parquet` holds: the shards, their files by path, the types of the carried columns, usual lengths."""
 
     shards: Sequence[Shard]
     files: Mapping[str, InputFile]
     carried: Mapping[str, pa.DataType]
+    lengths: Mapping[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,10 +80,12 @@ class Known:
     Attributes:
         files: by path, input files whose every shard has a part.
         carried: types of the carried columns; None when the run is new.
+        lengths: the usual ones of inputs whose length varies; empty when the run is new.
     """
 
     files: Mapping[str, InputFile] = dataclasses.field(default_factory=dict)
     carried: Mapping[str, pa.DataType] | None = None
+    lengths: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def index_input(config: JobConfig, root: pathlib.Path, known: Mapping[str, InputFile]) -> list[InputFile]:
@@ -169,7 +174,7 @@ def deciding_values(config: JobConfig, model_digest: str, files: Sequence[InputF
     flat["model.classes"] = read_class_names(config.model.classes)
     flat |= {f"code.{reference}": source_digest(reference) for reference in config.attribution.code}
     flat["input.listing"] = hashlib.sha256(to_json(listing)).hexdigest()
-    flat["limits.record_bytes"] = plain["limits"]["record_bytes"]
+    flat |= {f"limits.{key}": plain["limits"][key] for key in ("record_bytes", "sequence_length")}
     flat["schema_version"] = part.SCHEMA_VERSION
     return flat
 
@@ -189,12 +194,11 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def write_plan(
-    place: Place, shards: Sequence[Shard], files: Sequence[InputFile], carried: Mapping[str, pa.DataType]
-) -> None:
+def write_plan(place: Place, shards: Sequence[Shard], files: Sequence[InputFile], layout: Layout) -> None:
     """`_plan.parquet`: a row per shard, with all that is needed to know its file without opening it."""
     by_path = {file.path: file for file in files}
-    types = base64.b64encode(pa.schema(list(carried.items())).serialize())
+    types = base64.b64encode(pa.schema(list(layout.carried.items())).serialize())
+    metadata = {CARRIED: types, LENGTHS: to_json(layout.lengths)}
     rows = [
         {
             **{field: getattr(shard, field) for field in ("number", "path", "name", "format", "codec", "input_digest")},
@@ -205,7 +209,7 @@ def write_plan(
         for shard in shards
     ]
     with place.scratch() as scratch:
-        table = pa.Table.from_pylist(rows, COLUMNS.with_metadata({CARRIED: types}))
+        table = pa.Table.from_pylist(rows, COLUMNS.with_metadata(metadata))
         pq.write_table(table, scratch / "plan", compression="zstd", write_page_checksum=True)
         place.publish(scratch / "plan", PLAN)
 
@@ -221,12 +225,13 @@ def read_plan(place: Place) -> RecordedPlan:
             table = pq.read_table(file, page_checksum_verification=True)
         rows = table.select(COLUMNS.names).to_pylist()
         carried = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(table.schema.metadata[CARRIED])))
+        lengths = json.loads(table.schema.metadata[LENGTHS])
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
         raise AttribeamError(
             "E_PLAN_DAMAGED", f"{place.root}/{PLAN} cannot be read; move the directory away and run again"
         ) from error
     types = {field.name: field.type for field in carried}
-    return RecordedPlan([_shard(row) for row in rows], {row["path"]: _file(row) for row in rows}, types)
+    return RecordedPlan([_shard(row) for row in rows], {row["path"]: _file(row) for row in rows}, types, lengths)
 
 
 def _shard(row: Mapping[str, Any]) -> Shard:

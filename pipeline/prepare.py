@@ -12,9 +12,9 @@ import pyarrow as pa
 from pipeline import plan as planning
 from pipeline.config import JobConfig
 from pipeline.plan import InputFile, Known
+from transforms import buckets
 from transforms.attribute import read_examples
 from transforms.attribution import baselines
-from transforms.attribution.batch import Batch
 from transforms.attribution.dataset_summary import Request, request
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.model import ModelInput
@@ -23,7 +23,7 @@ from transforms.attribution_job import AttributionJob
 from transforms.errors import UsageError
 from transforms.records import part
 from transforms.records.columns import ATTRIBUTION, AttributionColumns, attribution_columns
-from transforms.records.examples import Examples, Layout, carried_type
+from transforms.records.examples import Examples, Layout, carried_type, extract
 from transforms.records.feature import Feature, check_column, resolve
 from transforms.records.source import RawBatch, Selection, check_schema, read_rows
 from transforms.shard import Shard
@@ -58,17 +58,19 @@ def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: 
     """
     files = planning.index_input(config, root, known.files)
     layout = _layout(config, explainer)
-    shapes = explainer.explained_shapes([feature.shape for feature in layout.inputs])
-    wanted = request(config.attribution, explainer.model.inputs, shapes)
-    attributions = attribution_columns(config.output, shapes)
-    _check_kept(config, attributions)
-    rows = sum(file.summary.rows for file in files)
-    shard_rows = planning.rows_per_shard(rows, planning.output_row_bytes(attributions), config.output.shard_bytes)
-    shards = planning.make_shards(files, shard_rows)
-    if not shards:
+    buckets.check_baselines(layout, config.attribution, explainer.model)
+    whole = planning.make_shards(files, max(1, *(file.summary.rows for file in files)))
+    if not whole:
         raise UsageError("E_INPUT_NO_ROWS", f"the {len(files)} input files hold no rows; check input.files")
     _check_schemas(config, layout, [file for file in files if file.path not in known.files])
-    layout = _with_carried_types(config, layout, shards[0], known)
+    layout = _with_carried_types(config, layout, whole[0], known)
+    layout = _with_usual_lengths(layout, whole[0], known)
+    shapes = buckets.explained_shapes(layout, explainer)
+    wanted = request(config.attribution, explainer.model.inputs, shapes)
+    attributions = attribution_columns(config.output, shapes, buckets.usual_steps(layout, shapes))
+    _check_kept(config, attributions)
+    rows, row_bytes = sum(file.summary.rows for file in files), planning.output_row_bytes(attributions)
+    shards = planning.make_shards(files, planning.rows_per_shard(rows, row_bytes, config.output.shard_bytes))
     decides = planning.deciding_values(config, explainer.model.digest, files)
     job = AttributionJob(
         config.output.path,
@@ -110,7 +112,7 @@ def _feature(config: JobConfig, spec: ModelInput, column: str | None = None) -> 
     source = config.input.features[spec.name]
     if column is not None:
         source = source.model_copy(update={"column": column})
-    return resolve(spec.name, source, spec.shape, spec.dtype.name)
+    return resolve(spec.name, source, spec.shape, spec.dtype.name, config.limits.sequence_length)
 
 
 def _check_kept(config: JobConfig, attributions: Sequence[AttributionColumns]) -> None:
@@ -146,6 +148,15 @@ def _with_carried_types(config: JobConfig, layout: Layout, shard: Shard, known: 
     return dataclasses.replace(layout, carried=types)
 
 
+def _with_usual_lengths(layout: Layout, shard: Shard, known: Known) -> Layout:
+    """By the first rows that can be used, or as an earlier invocation found them."""
+    lengths = known.lengths
+    if not lengths and any(feature.varying for feature in layout.inputs):
+        examples, _ = extract(_sample(shard, layout.columns), layout, shard.name)
+        lengths = buckets.usual_lengths(examples)
+    return dataclasses.replace(layout, lengths=lengths)
+
+
 def _sample(shard: Shard, columns: tuple[str, ...]) -> RawBatch:
     with open_file(shard.path) as file:
         return next(read_rows(file, shard.source, Selection(columns, shard.rows, SAMPLE_ROWS)))
@@ -157,7 +168,7 @@ def references_of_first_rows(shard: Shard, job: AttributionJob, explainer: Expla
     Raises:
         UsageError: not one of them can be used; E_BASELINE_DATASET, E_BASELINE_ENTROPY.
     """
-    return references_of_rows(_first_rows(shard, job).inputs, job.attribution, explainer.model)
+    return references_of_rows(_first_rows(shard, job).of_one_shape, job.attribution, explainer.model)
 
 
 def _first_rows(shard: Shard, job: AttributionJob) -> Examples:
@@ -171,8 +182,9 @@ def _first_rows(shard: Shard, job: AttributionJob) -> Examples:
 def _try_one_batch(shard: Shard, job: AttributionJob, explainer: Explainer) -> None:
     """Explain the first usable row for real: whatever does not fit shows here, not on a worker an hour later."""
     examples = _first_rows(shard, job)
-    explainer = explainer.with_references(references_of_rows(examples.inputs, job.attribution, explainer.model))
+    explainer = explainer.with_references(references_of_rows(examples.of_one_shape, job.attribution, explainer.model))
     first = examples.without(range(1, len(examples)))
     labels = None if first.labels is None else first.labels % explainer.model.classes
-    for _ in explainer.stream([Batch(first.inputs, labels, first.baselines, row_ids=first.row_ids)]):
+    (bucket,) = buckets.buckets(dataclasses.replace(first, labels=labels), job.layout)
+    for _ in explainer.stream([bucket.batch]):
         pass

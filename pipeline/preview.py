@@ -20,6 +20,7 @@ from transforms.attribution.explainer import Explainer
 from transforms.attribution.methods import method_of
 from transforms.attribution.model import Model
 from transforms.records.columns import AttributionColumns
+from transforms.records.examples import Layout
 from transforms.storage.manifest import RUN
 from transforms.storage.place import open_place
 
@@ -70,6 +71,7 @@ def _facts(config: JobConfig, prepared: Prepared, explainer: Explainer) -> dict[
         else f"{explainer.batch_size(prepared.job.shapes):,} points",
         "output": f"about {rows * row_bytes:,} bytes before compression, to {config.output.path}",
         "explained": ", ".join(_written(columns) for columns in attributions),
+        **({"lengths": _lengths(prepared.job.layout)} if prepared.job.layout.lengths else {}),
         "held": ", ".join(spec.name for spec in explainer.model.inputs if not spec.explained) or "no input",
         "hoisted": hoisted(explainer.model),
     }
@@ -77,7 +79,17 @@ def _facts(config: JobConfig, prepared: Prepared, explainer: Explainer) -> dict[
 
 def _written(columns: AttributionColumns) -> str:
     sparse = "" if columns.top is None else f", of which the {columns.kept} strongest"
-    return f"{columns.input} {list(columns.dense_shape)}{' groups' if columns.groups else ''}{sparse}"
+    shape = ", ".join("any" if size is None else str(size) for size in columns.dense_shape)
+    return f"{columns.input} [{shape}]{' groups' if columns.groups else ''}{sparse}"
+
+
+def _lengths(layout: Layout) -> str:
+    """What is known of rows of varying length."""
+    varying = {feature.name: feature.varying for feature in layout.inputs if feature.varying}
+    return ", ".join(
+        f"{name} about {layout.lengths[name]:,} steps by the first rows, at most {axis.most:,}"
+        for name, axis in varying.items()
+    )
 
 
 def _gradients(rows: int, config: AttributionConfig) -> str:

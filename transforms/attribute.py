@@ -26,7 +26,9 @@ from transforms.attribution import targets
 from transforms.attribution.batch import Batch
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.explanation import Explanation
+from transforms.attribution.padding import cropped
 from transforms.attribution_job import AttributionJob
+from transforms.buckets import Bucket, buckets, in_order
 from transforms.overlap import ahead, behind
 from transforms.records import part
 from transforms.records.examples import Examples, Refusal, extract
@@ -46,6 +48,7 @@ DEPTH = 2
 # Shards of one bundle under way: while one's last calls are computed and its part is closed, the next one begins.
 SHARDS_AT_ONCE = 2
 ALONE = contextlib.nullcontext()
+Explained = tuple[Examples, Explanation]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,12 +92,12 @@ def attribute_shard(
     with place.scratch() as scratch:
         with PartWriter(scratch / "part", lambda: job.schema(job.about(shard, explainer))) as writer:
 
-            def write(examples: Examples, explanation: Explanation) -> None:
-                writer.write(record_batch(examples, explanation, schema, shard.name, job.attributions))
+            def write(chunk: list[Explained]) -> None:
+                writer.write(in_order([record_batch(*one, schema, shard.name, job.attributions) for one in chunk]))
 
             with behind(write, DEPTH) as later, closing(_explained(shard, job, explainer, refusals, feeding)) as found:
-                for explained in found:
-                    later(*explained)
+                for chunk in found:
+                    later(chunk)
         if refusals:
             refusals.sort(key=lambda refusal: refusal.source_row)
             write_quarantine(scratch / "refused", refusals, shard.name, about)
@@ -132,7 +135,8 @@ def peak_memory_bytes() -> int:
 
 def chunk_rows(job: AttributionJob, explainer: Explainer | None = None) -> int:
     """Rows read at once: about 16 MiB of inputs, or where a layer is explained of its values, which may be far more."""
-    row_bytes = sum(feature.dtype.itemsize * int(np.prod(feature.shape)) for feature in job.layout.inputs)
+    pairs = zip(job.layout.inputs, job.shapes, strict=True)
+    row_bytes = sum(feature.dtype.itemsize * int(np.prod(shape)) for feature, shape in pairs)
     if explainer and explainer.model.layer:
         values = sum(int(np.prod(shape)) for shape in explainer.explained_shapes(job.shapes).values())
         row_bytes += explainer.model.layer.dtype.itemsize * values
@@ -153,9 +157,10 @@ def _explained(
     explainer: Explainer,
     refusals: list[Refusal],
     feeding: AbstractContextManager[Any],
-) -> Generator[tuple[Examples, Explanation], None, None]:
-    """Every batch that can be explained, with its explanation; those rows that cannot are added to `refusals`."""
-    under_way: deque[Examples] = deque()
+) -> Generator[list[Explained], None, None]:
+    """The rows of every chunk that can be explained, with their explanations, in buckets of one length; those rows that
+    cannot are added to `refusals`."""
+    under_way: deque[tuple[Bucket, bool]] = deque()
 
     def batches() -> Iterator[Batch]:
         for examples, refused in read_examples(shard, job, chunk_rows(job, explainer)):
@@ -164,20 +169,25 @@ def _explained(
                 faults = targets.label_faults(examples.labels, explainer.model.classes)
                 examples, refused = examples.refuse(faults, shard.name)
                 refusals.extend(refused)
-            if len(examples):
-                under_way.append(examples)
-                yield Batch(examples.inputs, examples.labels, examples.baselines, row_ids=examples.row_ids)
+            found = buckets(examples, job.layout)
+            for bucket in found:
+                under_way.append((bucket, bucket is found[-1]))
+                yield bucket.batch
 
     def fed() -> Generator[Batch, None, None]:
         with feeding:
             yield from ahead(batches(), DEPTH)
 
     # closed at once, here and by the caller, whatever fails: an error would keep the lock that the next shard waits for
+    chunk = list[Explained]()
     with closing(fed()) as fields:
         for explanation in explainer.stream(fields):
-            examples = under_way.popleft()
-            refusals.extend(examples.refuse(explanation.faults, shard.name)[1])
-            yield examples, explanation
+            bucket, last = under_way.popleft()
+            refusals.extend(bucket.examples.refuse(explanation.faults, shard.name)[1])
+            chunk.append((bucket.examples, cropped(explanation, bucket.batch, explainer.model, explainer.config)))
+            if last:
+                yield chunk
+                chunk = []
 
 
 class AttributeShards(beam.PTransform):  # type: ignore[misc]

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explainer import Explainer
+from transforms.buckets import usual_shapes
 from transforms.records import part
 from transforms.records.columns import AttributionColumns
 from transforms.records.examples import Layout
@@ -39,8 +40,8 @@ class AttributionJob:
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:
-        """Of the model's own inputs, as the data gives them."""
-        return [feature.shape for feature in self.layout.inputs]
+        """Of the model's own inputs as they are fed, at the usual length where that varies."""
+        return usual_shapes(self.layout)
 
     def part_of(self, shard: Shard) -> str:
         """The name of a shard's part."""

@@ -49,7 +49,7 @@ def summarize_shard(shard: Shard, plan: BaselinePlan) -> Summary:
         if len(examples):
             rows = zip(examples.row_ids, examples.source_rows, strict=True)
             keys = [sample_key(seed, name, shard.name, int(row)) for name, row in rows]
-            found = merged(found, summary_of(examples.inputs, keys, plan.request), plan.request)
+            found = merged(found, summary_of(examples.of_one_shape, keys, plan.request), plan.request)
     return found
 
 

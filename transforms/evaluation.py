@@ -21,6 +21,7 @@ from transforms.errors import AttribeamError
 from transforms.records import part
 from transforms.records.columns import ATTRIBUTION
 from transforms.records.examples import Examples, Layout, extract
+from transforms.records.ragged import Ragged
 from transforms.records.source import RawBatch, Selection, index_file, read_rows
 from transforms.shard import Shard
 from transforms.storage.listing import open_file
@@ -163,5 +164,7 @@ def _changed(shard: Shard, what: str) -> AttribeamError:
     return AttribeamError("E_EVALUATE_INPUT", f"{shard.name}: {what}; restore the input, or run again elsewhere")
 
 
-def _joined(each: Sequence[Mapping[str, Values]]) -> dict[str, Values]:
-    return {name: np.concatenate([one[name] for one in each]) for name in each[0]}
+def _joined(each: Sequence[Mapping[str, Values | Ragged]]) -> dict[str, Values]:
+    """All of them have one shape: a run over rows of varying length is not evaluated."""
+    plain = [{name: value for name, value in one.items() if not isinstance(value, Ragged)} for one in each]
+    return {name: np.concatenate([one[name] for one in plain]) for name in plain[0]}

@@ -24,7 +24,10 @@ def record_batch(
 ) -> pa.RecordBatch:
     """The output rows of some examples, in their order; with several targets, as many rows for each."""
     rows, chosen = len(explanation), pa.array(explanation.rows)
-    stored = [columns.store(explanation.attributions[columns.input]) for columns in attributions]
+    stored = [
+        columns.store(explanation.attributions[columns.input], explanation.lengths.get(columns.input))
+        for columns in attributions
+    ]
     finite = np.all([one.finite for one in stored], axis=0) & (explanation.status != "nonfinite")
     columns: dict[str, Any] = {
         "row_id": pa.array(examples.row_ids, pa.string()).take(chosen),

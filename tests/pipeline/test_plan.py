@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline import plan
 from pipeline.plan import InputFile, make_shards, rows_per_shard
+from transforms.records.examples import Layout
 from transforms.records.source import FileSummary
 from transforms.storage.place import open_place
 
@@ -70,10 +71,11 @@ def test_the_plan_survives_its_file(tmp_path: pathlib.Path) -> None:
     shards = make_shards(files, 700)
     kinds = {"label": pa.int8(), "kept é": pa.dictionary(pa.int32(), pa.string()), "at": pa.timestamp("us", "UTC")}
     place = open_place(str(tmp_path))
-    plan.write_plan(place, shards, files, kinds)
+    plan.write_plan(place, shards, files, Layout((), carried=kinds, lengths={"x": 7}))
     found = plan.read_plan(place)
     assert found.shards == shards
     assert found.carried == kinds
+    assert found.lengths == {"x": 7}
     assert {path: (one.size, one.summary.rows) for path, one in found.files.items()} == {
         one.path: (one.size, one.summary.rows) for one in files
     }

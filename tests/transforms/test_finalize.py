@@ -29,7 +29,7 @@ def ready(job_of: Any) -> tuple[RunPlan, Place]:
     for shard in made.shards:
         attribute_shard(shard, made.job, explainer, place)
     place.publish_bytes(b"{}\n", names.RUN)
-    plan.write_plan(place, made.shards, made.files, {})
+    plan.write_plan(place, made.shards, made.files, made.job.layout)
     return RunPlan(made.job, made.shards, 0.0, 0.0, {"x": "dense:0"}), place
 
 

@@ -31,6 +31,8 @@ class Batch:
         places: α of each row's only point, float64 [rows, 1], where the method draws it.
         held_starts: by held input, [1, *shape]: what it is at the baseline, where that is not what it is in the row.
         lost: rows that do not fit into memory, bool [rows]; None: there are none so far.
+        lengths: by input whose rows are filled up to one length, their own ones, int64 [rows]. What is beyond is
+            padding: it stays as it is on every path.
     """
 
     inputs: Mapping[str, Values]
@@ -44,6 +46,7 @@ class Batch:
     places: npt.NDArray[np.float64] | None = None
     held_starts: Mapping[str, Values] = dataclasses.field(default_factory=dict)
     lost: npt.NDArray[np.bool_] | None = None
+    lengths: Mapping[str, npt.NDArray[np.int64]] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -64,6 +67,7 @@ class Batch:
             held_starts=self.held_starts,
             lost=None if self.lost is None else self.lost[rows],
             sigma=None if self.sigma is None else self.sigma[rows],
+            lengths={name: value[rows] for name, value in self.lengths.items()},
         )
 
 

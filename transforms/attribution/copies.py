@@ -27,6 +27,7 @@ from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explanation import Explanation, joined, of_batch
 from transforms.attribution.merging import Merging
 from transforms.attribution.model import Model, ModelInput
+from transforms.attribution.padding import restored
 from transforms.attribution.references import References
 from transforms.attribution.row_baselines import RowBaseline, generator, row_baselines
 from transforms.errors import UsageError
@@ -98,7 +99,8 @@ class Copies:
         places = self._places(ids) if self._jittered else None
         copied = Batch(inputs, labels, baselines, chosen=chosen, alike=copies // self._noisy, places=places)
         lost = None if part.lost is None else np.repeat(part.lost, copies)
-        return dataclasses.replace(copied, held_starts=part.held_starts, lost=lost)
+        lengths = {name: np.repeat(value, copies) for name, value in part.lengths.items()}
+        return dataclasses.replace(copied, held_starts=part.held_starts, lost=lost, lengths=lengths)
 
     def _shared(self, spec: ModelInput) -> bool:
         """Whether all copies of all rows have the one baseline of the configuration."""
@@ -119,8 +121,11 @@ class Copies:
         shape = (noise.draws, *values.shape[1:])
         numbers = [generator(self._config.seed, "noise", spec.name, name) for name in part.row_ids or ()]
         drawn = np.float32(noise.sigma) * np.stack([one.standard_normal(shape, np.float32) for one in numbers])
-        noisy = (values[:, np.newaxis] + drawn).astype(spec.point_dtype, copy=False)
-        return np.repeat(noisy.reshape(-1, *values.shape[1:]), self._config.copies // noise.draws, axis=0)
+        noisy = (values[:, np.newaxis] + drawn).astype(spec.point_dtype, copy=False).reshape(-1, *values.shape[1:])
+        if spec.name in part.lengths:
+            rows, lengths = (np.repeat(value, noise.draws, axis=0) for value in (values, part.lengths[spec.name]))
+            noisy = restored(noisy, rows, lengths)
+        return np.repeat(noisy, self._config.copies // noise.draws, axis=0)
 
     def _baselines(self, part: Batch, spec: ModelInput, inputs: Values) -> Values:
         """Of every copy of every row, [rows · copies, *shape]; those made from a row are made from its noisy copy."""

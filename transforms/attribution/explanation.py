@@ -44,6 +44,8 @@ class Explanation:
             float32 [n]; else None.
         status: `ok`, `unconverged`, `flat` or `nonfinite`, [n].
         faults: rows of the batch that could not be explained: E_OUT_OF_MEMORY.
+        lengths: by explained tensor whose rows are filled up to one length, their own ones, int64 [n]; the
+            attributions beyond are 0.
     """
 
     rows: npt.NDArray[np.int64]
@@ -60,6 +62,7 @@ class Explanation:
     baseline_spread: Values | None
     status: npt.NDArray[np.str_]
     faults: Mapping[int, Fault]
+    lengths: Mapping[str, npt.NDArray[np.int64]] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.output)
@@ -70,11 +73,12 @@ class Explanation:
             name: None if value is None else value[chosen] for name, value in self._arrays().items()
         }
         values = {name: value[chosen] for name, value in self.attributions.items()}
-        return dataclasses.replace(self, **taken, attributions=values, faults={})
+        lengths = {name: value[chosen] for name, value in self.lengths.items()}
+        return dataclasses.replace(self, **taken, attributions=values, faults={}, lengths=lengths)
 
     def _arrays(self) -> dict[str, Any]:
         names = [field.name for field in dataclasses.fields(self)]
-        return {name: getattr(self, name) for name in names if name not in ("attributions", "faults")}
+        return {name: getattr(self, name) for name in names if name not in ("attributions", "faults", "lengths")}
 
 
 def joined(parts: Sequence[Explanation]) -> Explanation:
@@ -85,7 +89,8 @@ def joined(parts: Sequence[Explanation]) -> Explanation:
     }
     values = {name: np.concatenate([part.attributions[name] for part in parts]) for name in parts[0].attributions}
     faults = {row: fault for part in parts for row, fault in part.faults.items()}
-    whole = dataclasses.replace(parts[0], **together, attributions=values)
+    lengths = {name: np.concatenate([part.lengths[name] for part in parts]) for name in parts[0].lengths}
+    whole = dataclasses.replace(parts[0], **together, attributions=values, lengths=lengths)
     return dataclasses.replace(whole.some(np.argsort(whole.rows, kind="stable")), faults=faults)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transforms.attribution import padding
 from transforms.attribution.baseline_config import InputBaseline
 from transforms.attribution.batch import Batch
 from transforms.attribution.compute import Compute
@@ -77,7 +78,8 @@ class LayerSource:
         name = self._model.explained[0].name
         value, lost = self._project(batch.inputs)
         inputs = {name: value, **{spec.name: batch.inputs[spec.name] for spec in self._held}}
-        at_layer = dataclasses.replace(batch, inputs=inputs, lost=lost)
+        lengths = padding.at_layer(batch, self._model, value)
+        at_layer = dataclasses.replace(batch, inputs=inputs, lost=lost, lengths=lengths)
         if self._start is None or batch.baselines:
             return at_layer
         first = {spec.name: batch.inputs[spec.name][:1] for spec in self._model.sources}

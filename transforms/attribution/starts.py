@@ -62,7 +62,7 @@ class Starts:
                 for start, value in zip(known, inputs, strict=True)
             ]
             return self._start_at(fed, compute) if batch.alike == 1 else self._start_at_each(fed, compute)
-        if batch.baselines:
+        if batch.baselines or batch.lengths:  # of these rows alone: padding is as it is in them
             return self._start_at(one_for_all, compute)
         key = tuple(value.shape for value in baselines)
         if key not in self._shared:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution import targets
+from transforms.attribution import padding, targets
 from transforms.attribution.batch import Batch
 from transforms.attribution.compute import Compute
 from transforms.attribution.config import AttributionConfig
@@ -58,7 +58,9 @@ class Works:
     def begin(self, batch: Batch) -> Work:
         """F at the rows and at their baselines, where they do not come with the gradients."""
         compute = self._compute(self.shapes(batch))
-        inputs, baselines = self._fed(batch), self._starts.baselines(batch)
+        inputs = self._fed(batch)
+        explained = [value for value, spec in zip(inputs, self._model.inputs, strict=True) if spec.explained]
+        baselines = padding.held(batch, self._model, explained, self._starts.baselines(batch))
         target = self._known(batch) if batch.chosen is None else batch.chosen
         if target is not None and self._method.only == "input":
             heads, lost = inputs, np.zeros(len(batch), dtype=bool)
@@ -70,7 +72,6 @@ class Works:
         start = self._start(batch, inputs, baselines, compute)
         start_row = np.arange(len(batch) if len(start.outputs) > 1 else 1)[:, np.newaxis]
         chosen = Chosen(target, output, start.outputs[start_row, target], batch.places)
-        explained = [value for value, spec in zip(inputs, self._model.inputs, strict=True) if spec.explained]
         if self._method.try_first and not self._tried:
             self._method.try_first(explained, baselines)
             self._tried = True

@@ -12,13 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from transforms.errors import UsageError
+from transforms.errors import UsageError, quoted
 from transforms.records.config import Axes, OutputConfig
 from transforms.records.groups import FeatureGroups, feature_groups, groups_by_input
 from transforms.records.values import Doubles, Values, magnitude, share, strongest
 
 ATTRIBUTION, INDEX, SHARE, REST = "attribution_", "index_", "share_", "_rest"
-GROUPS = "attribeam.groups"
+GROUPS, SHAPE = "attribeam.groups", "attribeam.shape"
+Shape = tuple[int | None, ...]
+Lengths = npt.NDArray[np.int64]
 REST_TYPE = pa.fixed_shape_tensor(pa.float32(), [1])
 
 
@@ -45,19 +47,21 @@ class AttributionColumns:
 
     Attributes:
         input: its name.
-        shape: of one example's attribution.
+        shape: of one example's attribution; None in place of the first axis: each row has its own length.
         axes: summed over.
         groups: folded into one value each; None: every value stays one.
         top: how many values of the largest magnitude are kept; None: all.
         dtype: of the values written.
+        steps: the usual length of a row, where that varies: for estimates.
     """
 
     input: str
-    shape: tuple[int, ...]
+    shape: Shape
     axes: tuple[int, ...] = ()
     groups: FeatureGroups | None = None
     top: int | None = None
     dtype: Literal["float32", "float16"] = "float32"
+    steps: int = 1
 
     @property
     def name(self) -> str:
@@ -65,14 +69,14 @@ class AttributionColumns:
         return ATTRIBUTION + self.input
 
     @property
-    def dense_shape(self) -> tuple[int, ...]:
+    def dense_shape(self) -> Shape:
         """What is left of the shape by axes and groups; a single number is written as [1]."""
         return (len(self.groups.names),) if self.groups else reduced_shape(self.shape, self.axes)
 
     @property
     def kept(self) -> int:
-        """Values written of a row."""
-        size = math.prod(self.dense_shape)
+        """Values written of a row, of one of the usual length where that varies."""
+        size = math.prod(self.steps if axis is None else axis for axis in self.dense_shape)
         return size if self.top is None else min(self.top, size)
 
     @property
@@ -84,46 +88,63 @@ class AttributionColumns:
     def fields(self) -> list[pa.Field]:
         """The columns, in the order in which they are written."""
         kind = pa.from_numpy_dtype(np.dtype(self.dtype))
-        names = {GROUPS: json.dumps(self.groups.names, ensure_ascii=False)} if self.groups else None
+        about = {GROUPS: json.dumps(self.groups.names, ensure_ascii=False)} if self.groups else None
+        varying = None in self.dense_shape
+        if varying:
+            about = {SHAPE: json.dumps(self.dense_shape)}
         if self.top is None:
-            return [pa.field(self.name, pa.fixed_shape_tensor(kind, self.dense_shape), metadata=names)]
+            whole = pa.list_(kind) if varying else pa.fixed_shape_tensor(kind, self.dense_shape)
+            return [pa.field(self.name, whole, metadata=about)]
         return [
-            pa.field(self.name, pa.list_(kind), metadata=names),
+            pa.field(self.name, pa.list_(kind), metadata=about),
             pa.field(INDEX + self.input, pa.list_(pa.int32())),
             pa.field(SHARE + self.input, pa.float32()),
             pa.field(self.name + REST, REST_TYPE),
         ]
 
-    def store(self, values: Values) -> Stored:
-        """Attributions [rows, *shape] as they are written."""
+    def store(self, values: Values, lengths: Lengths | None = None) -> Stored:
+        """Attributions [rows, *shape] as they are written.
+
+        Args:
+            lengths: of rows that are filled up at their end, their own ones, int64 [rows]; the values beyond are 0.
+        """
         with np.errstate(over="ignore", invalid="ignore"):
             exact = self._dense(values)
+            sizes = self._sizes(exact, values, lengths)
             if self.top is None:
-                return self._stored(exact, {})
-            positions = strongest(exact, self.kept)
-            values = np.take_along_axis(exact, positions, axis=1)
+                return self._stored(exact, sizes, {})
+            # what is beyond a row's own is no number, and so comes after all that is in it
+            own = exact if lengths is None else np.where(_within(sizes, exact), exact, np.float32(np.nan))
+            positions = strongest(own, min(self.top, exact.shape[1]))
+            values, sizes = np.take_along_axis(exact, positions, axis=1), np.minimum(sizes, positions.shape[1])
             left = exact.copy()
             np.put_along_axis(left, positions, 0, axis=1)
             rest = left.sum(axis=1, dtype=np.float64).astype(np.float32)
             columns = {
-                INDEX + self.input: _lists(positions.astype(np.int32)),
+                INDEX + self.input: _lists(positions.astype(np.int32), sizes),
                 SHARE + self.input: pa.array(share(magnitude(values), magnitude(left)), pa.float32()),
                 self.name + REST: _tensors(rest, REST_TYPE),
             }
-            stored = self._stored(values, columns)
+            stored = self._stored(values, sizes, columns)
             return dataclasses.replace(stored, finite=stored.finite & np.isfinite(rest))
 
     def _dense(self, values: Values) -> Values:
         """Summed over axes and groups in float64, then rounded to float32 once: [rows, values]."""
         axes = tuple(axis + 1 for axis in self.axes)
         summed = values.sum(axis=axes, dtype=np.float64) if axes else values
-        flat = summed.reshape(len(values), math.prod(reduced_shape(self.shape, self.axes)))
+        flat = summed.reshape(len(values), math.prod(summed.shape[1:]))
         return (self.groups.fold(flat) if self.groups else flat).astype(np.float32, copy=False)
 
-    def _stored(self, exact: Values, others: Mapping[str, pa.Array]) -> Stored:
-        """With float32 [rows, values] rounded to the type written, beside the `others`."""
-        rounded = exact.astype(self.dtype, copy=False)
-        array = _lists(rounded) if others else _tensors(rounded, self.fields()[0].type)
+    def _sizes(self, exact: Values, values: Values, lengths: Lengths | None) -> Lengths:
+        """How many of the [rows, values] are each row's own."""
+        if lengths is None or None not in self.dense_shape:
+            return np.full(len(exact), exact.shape[1])
+        return np.asarray(lengths * (exact.shape[1] // values.shape[1]))
+
+    def _stored(self, exact: Values, sizes: Lengths, others: Mapping[str, pa.Array]) -> Stored:
+        """With float32 [rows, values], of which each row has so many, rounded to the type written; and the `others`."""
+        rounded, kind = exact.astype(self.dtype, copy=False), self.fields()[0].type
+        array = _tensors(rounded, kind) if isinstance(kind, pa.FixedShapeTensorType) else _lists(rounded, sizes)
         finite = np.isfinite(rounded).all(axis=1)
         if self.dtype == "float32":
             return Stored({self.name: array, **others}, finite, *np.zeros((2, len(exact))))
@@ -132,12 +153,14 @@ class AttributionColumns:
 
 
 def attribution_columns(
-    output: OutputConfig, explained: Mapping[str, tuple[int, ...]]
+    output: OutputConfig, explained: Mapping[str, Shape], steps: Mapping[str, int] | None = None
 ) -> tuple[AttributionColumns, ...]:
     """How each explained input's attributions are written.
 
     Args:
-        explained: shapes of the explained inputs' attributions, without the batch dimension.
+        explained: shapes of the explained inputs' attributions, without the batch dimension; None for the length of a
+            row.
+        steps: that length, usually, by input.
 
     Raises:
         UsageError: E_REDUCE, E_GROUPS, E_TOP.
@@ -148,9 +171,9 @@ def attribution_columns(
     found = []
     for name, shape in explained.items():
         axes = _axes(name, shape, output.reduce.get(name, ()))
-        size = math.prod(reduced_shape(shape, axes))
-        folded = feature_groups(name, groups[name], size) if name in groups else None
-        found.append(AttributionColumns(name, shape, axes, folded, output.top, output.dtype))
+        folded = feature_groups(name, groups[name], _size(name, shape, axes)) if name in groups else None
+        usual = (steps or {}).get(name, 1)
+        found.append(AttributionColumns(name, shape, axes, folded, output.top, output.dtype, usual))
     names = [field.name for columns in found for field in columns.fields()]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(
@@ -159,12 +182,24 @@ def attribution_columns(
     return tuple(found)
 
 
-def reduced_shape(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+def reduced_shape(shape: Shape, axes: tuple[int, ...]) -> Shape:
     """The shape of an attribution summed over `axes` (none negative); a single number is written as [1]."""
     return tuple(size for axis, size in enumerate(shape) if axis not in axes) or (1,)
 
 
-def _axes(name: str, shape: tuple[int, ...], asked: Axes) -> tuple[int, ...]:
+def _size(name: str, shape: Shape, axes: tuple[int, ...]) -> int:
+    """How many values an example has to be put into groups."""
+    known = [axis for axis in reduced_shape(shape, axes) if axis is not None]
+    if len(known) < len(reduced_shape(shape, axes)):
+        raise UsageError(
+            "E_GROUPS",
+            f"output.groups: rows of {quoted(name)} have lengths of their own, so that a position stands for no"
+            f" feature; leave its groups out, or sum over the steps first: output.reduce: {{{name}: [0]}}",
+        )
+    return math.prod(known)
+
+
+def _axes(name: str, shape: Shape, asked: Axes) -> tuple[int, ...]:
     rank = len(shape)
     for axis in asked:
         if rank == 0 or (isinstance(axis, int) and not -rank <= axis < rank):
@@ -177,7 +212,12 @@ def _tensors(values: Values, kind: pa.FixedShapeTensorType) -> pa.Array:
     return pa.ExtensionArray.from_storage(kind, storage)
 
 
-def _lists(values: Values) -> pa.Array:
-    """[rows, values] as lists of the same length."""
-    offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values.reshape(-1)))
+def _lists(values: Values, sizes: Lengths) -> pa.Array:
+    """The first `sizes` of each row's [rows, values] as lists."""
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values[_within(sizes, values)]))
+
+
+def _within(sizes: Lengths, values: Values) -> npt.NDArray[np.bool_]:
+    """Which of the [rows, values] are among the first `sizes` of their row."""
+    return np.asarray(np.arange(values.shape[1]) < sizes[:, np.newaxis])

@@ -18,22 +18,25 @@ class FeatureConfig(Settings):
 
     Attributes:
         column: Parquet column or TFRecord feature.
-        shape: of one example, without the batch dimension; null: the model input's shape.
+        shape: of one example, without the batch dimension; null: the model input's shape. Null in place of the first
+            axis: each row has its own length.
         dtype: of the values as they are stored. Raw bytes are read as it; numeric columns must convert to it without
             loss. null: the model input's dtype (uint8 for images).
         decode: null (numbers), `raw` (bytes of `dtype`, little endian), `image` (JPEG, PNG, BMP, GIF), or a kind that
             takes an extra: `dicom`, `exr`, `audio`, `tiff`, `webp` (docs/formats.md).
         window: of DICOM: [center, width], or `file` for the file's own; null: the rescaled values themselves.
         scale, offset: value = stored * scale + offset, in float32 (float64 if the model wants it).
+        pad: what rows of varying length are filled up with, in the model's units: after scale and offset.
     """
 
     column: str
-    shape: tuple[int, ...] | None = None
+    shape: tuple[int | None, ...] | None = None
     dtype: str | None = None
     decode: Decode | None = None
     window: Literal["file"] | tuple[float, Annotated[float, Field(ge=1)]] | None = None
     scale: float = 1.0
     offset: float = 0.0
+    pad: float = 0.0
 
     @model_validator(mode="after")
     def _window_is_for_dicom(self) -> FeatureConfig:

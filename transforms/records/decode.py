@@ -25,15 +25,12 @@ def decode(array: pa.Array, feature: Feature) -> tuple[np.ndarray, dict[int, Fau
     Faults by row: E_FEATURE_MISSING, E_FEATURE_NULL, E_FEATURE_SHAPE, E_FEATURE_DTYPE, E_FEATURE_DECODE,
     E_FEATURE_NONFINITE, E_FEATURE_WINDOW. Never raises for what a row holds.
     """
-    missing = Fault("E_FEATURE_MISSING", f"feature {quoted(feature.name)} is null; give a value or leave the row out")
-    refusal = missing if pt.is_null(array.type) else type_fault(array.type, feature)
+    refusal = missing(feature) if pt.is_null(array.type) else type_fault(array.type, feature)
     if refusal:
-        valid = as_numpy(array.is_valid()).tolist()
-        faults = {row: refusal if present else missing for row, present in enumerate(valid)}
-        return np.zeros((len(array), *feature.shape), feature.dtype), faults
+        return np.zeros((len(array), *feature.shape), feature.dtype), as_faults(array, feature, refusal)
     leaves = take_apart(array)
     rows = leaves.rows(1 if feature.decode else feature.size)
-    faults = _structure_faults(leaves, rows, feature, missing)
+    faults = _structure_faults(leaves, rows, feature)
     if feature.decode:
         stored, undecoded = _from_bytes(leaves, rows, feature)
         faults |= undecoded
@@ -46,6 +43,17 @@ def decode(array: pa.Array, feature: Feature) -> tuple[np.ndarray, dict[int, Fau
     return _placed(fed[kept], rows[kept], len(array), feature), faults
 
 
+def missing(feature: Feature) -> Fault:
+    """The fault of a row without a value."""
+    return Fault("E_FEATURE_MISSING", f"feature {quoted(feature.name)} is null; give a value or leave the row out")
+
+
+def as_faults(array: pa.Array, feature: Feature, refusal: Fault) -> dict[int, Fault]:
+    """Why a whole column is refused, as faults of its rows."""
+    valid = as_numpy(array.is_valid()).tolist()
+    return {row: refusal if present else missing(feature) for row, present in enumerate(valid)}
+
+
 def _placed(values: np.ndarray, rows: np.ndarray, count: int, feature: Feature) -> np.ndarray:
     """[count, *shape] with `values` [len(rows), size] in their rows and zeros elsewhere."""
     if len(rows) < count:
@@ -55,14 +63,14 @@ def _placed(values: np.ndarray, rows: np.ndarray, count: int, feature: Feature) 
     return values.reshape(count, *feature.shape)
 
 
-def _structure_faults(leaves: Leaves, good: np.ndarray, feature: Feature, missing: Fault) -> dict[int, Fault]:
+def _structure_faults(leaves: Leaves, good: np.ndarray, feature: Feature) -> dict[int, Fault]:
     faults: dict[int, Fault] = {}
     label = f"feature {quoted(feature.name)}"
     wanted = "one byte string" if feature.decode else feature.wants
     bad = np.setdiff1d(np.arange(len(leaves.counts)), good, assume_unique=True)
     for row in bad.tolist():
         if not leaves.present[row]:
-            faults[row] = missing
+            faults[row] = missing(feature)
         elif leaves.nulls[row]:
             faults[row] = Fault("E_FEATURE_NULL", f"{label} has a null among its values; fill it, or leave the row out")
         else:

@@ -13,8 +13,10 @@ import pyarrow.compute as pc
 
 from transforms.errors import Fault, quoted
 from transforms.records.decode import decode
+from transforms.records.decode_sequences import decode_sequences
 from transforms.records.feature import Feature
 from transforms.records.labels import class_indices
+from transforms.records.ragged import Ragged
 from transforms.records.source import RawBatch
 
 Values = npt.NDArray[Any]
@@ -32,6 +34,7 @@ class Layout:
         target_is_label: whether the label says which output is explained.
         classes: names of the outputs, which the labels may give instead of an index.
         carried: by output column (`label` and the kept ones), the type it is written as.
+        lengths: of inputs whose rows have lengths of their own, the usual one: for estimates.
     """
 
     inputs: tuple[Feature, ...]
@@ -41,6 +44,7 @@ class Layout:
     target_is_label: bool = False
     carried: Mapping[str, pa.DataType] = dataclasses.field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    lengths: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -70,34 +74,41 @@ class Examples:
 
     Attributes:
         row_ids: [rows]; source_rows: int64 [rows].
-        inputs, baselines: by model input, [rows, *shape].
+        inputs, baselines: by model input, [rows, *shape], or rows of different lengths.
         labels: int64 [rows] when the label is the target, else None.
         carried: by output column, Arrow arrays [rows].
     """
 
     row_ids: list[str]
     source_rows: npt.NDArray[np.int64]
-    inputs: Mapping[str, Values]
-    baselines: Mapping[str, Values]
+    inputs: Mapping[str, Values | Ragged]
+    baselines: Mapping[str, Values | Ragged]
     labels: npt.NDArray[np.int64] | None
     carried: Mapping[str, pa.Array]
 
     def __len__(self) -> int:
         return len(self.row_ids)
 
+    @property
+    def of_one_shape(self) -> dict[str, Values]:
+        """The inputs of which all rows have the same shape."""
+        return {name: value for name, value in self.inputs.items() if not isinstance(value, Ragged)}
+
     def without(self, rows: Iterable[int]) -> Examples:
         """All but these rows."""
         keep = np.ones(len(self), dtype=bool)
         keep[list(rows)] = False
-        if keep.all():
-            return self
+        return self if keep.all() else self.some(np.flatnonzero(keep))
+
+    def some(self, rows: npt.NDArray[np.int64]) -> Examples:
+        """These rows, in this order."""
         return Examples(
-            [name for name, kept in zip(self.row_ids, keep, strict=True) if kept],
-            self.source_rows[keep],
-            {name: value[keep] for name, value in self.inputs.items()},
-            {name: value[keep] for name, value in self.baselines.items()},
-            None if self.labels is None else self.labels[keep],
-            {name: array.filter(pa.array(keep)) for name, array in self.carried.items()},
+            [self.row_ids[row] for row in rows],
+            self.source_rows[rows],
+            {name: value[rows] for name, value in self.inputs.items()},
+            {name: value[rows] for name, value in self.baselines.items()},
+            None if self.labels is None else self.labels[rows],
+            {name: array.take(pa.array(rows)) for name, array in self.carried.items()},
         )
 
     def refuse(self, faults: Mapping[int, Fault], file: str) -> tuple[Examples, list[Refusal]]:
@@ -116,6 +127,7 @@ def extract(raw: RawBatch, layout: Layout, file: str) -> tuple[Examples, list[Re
     rows = raw.first_row + np.arange(raw.table.num_rows, dtype=np.int64)
     inputs = {feature.name: _decoded(raw, feature, faults) for feature in layout.inputs}
     baselines = {feature.name: _decoded(raw, feature, faults) for feature in layout.baselines}
+    _merge(faults, _baseline_faults(inputs, baselines))
     labels = _labels(raw, layout, faults)
     carried = {name: _carried(raw, layout.source_of(name), kind, faults) for name, kind in layout.carried.items()}
     names = _row_ids(raw, layout.id, rows, file, faults)
@@ -133,10 +145,28 @@ def carried_type(kind: pa.DataType, sample: pa.Array) -> pa.DataType:
     return values if len(lengths) and pc.all(pc.equal(lengths, 1)).as_py() else pa.list_(values)
 
 
-def _decoded(raw: RawBatch, feature: Feature, faults: dict[int, Fault]) -> Values:
-    values, found = decode(raw.table.column(feature.column), feature)
+def _decoded(raw: RawBatch, feature: Feature, faults: dict[int, Fault]) -> Values | Ragged:
+    column = raw.table.column(feature.column)
+    values, found = decode_sequences(column, feature, feature.varying) if feature.varying else decode(column, feature)
     _merge(faults, found)
     return values
+
+
+def _baseline_faults(
+    inputs: Mapping[str, Values | Ragged], baselines: Mapping[str, Values | Ragged]
+) -> dict[int, Fault]:
+    """Rows whose baseline has another length than they have."""
+    faults: dict[int, Fault] = {}
+    for name, baseline in baselines.items():
+        value = inputs[name]
+        if isinstance(baseline, Ragged) and isinstance(value, Ragged):
+            for row in np.flatnonzero(baseline.lengths != value.lengths).tolist():
+                found = (
+                    f"the baseline of {quoted(name)} has {baseline.lengths[row]} steps, its row {value.lengths[row]}"
+                )
+                message = f"{found}; give the baseline the length of the row"
+                faults.setdefault(row, Fault("E_BASELINE_LENGTH", message))
+    return faults
 
 
 def _labels(raw: RawBatch, layout: Layout, faults: dict[int, Fault]) -> npt.NDArray[np.int64] | None:

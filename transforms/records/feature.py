@@ -13,9 +13,25 @@ import pyarrow.types as pt
 from transforms.errors import Fault, UsageError, quoted
 from transforms.records.config import FeatureConfig
 from transforms.records.formats import KINDS, Decode, check_packages
-from transforms.records.leaves import fixed_size, is_bytes, is_number, leaf_type, logical_shape
+from transforms.records.leaves import fixed_size, is_bytes, is_number, leaf_type, logical_shape, step_type
 
 IMAGE_CHANNELS = (1, 3, 4)
+MAX_LENGTH = 4096
+
+
+@dataclass(frozen=True)
+class Varying:
+    """The first axis of a feature whose rows have lengths of their own.
+
+    Attributes:
+        most: steps of a row, at most.
+        whole: the only length that the model takes; None: any.
+        pad: what a row is filled up with, in the model's units.
+    """
+
+    most: int
+    whole: int | None = None
+    pad: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -23,10 +39,11 @@ class Feature:
     """A FeatureConfig resolved against the model input it feeds.
 
     Attributes:
-        shape: of one example, all axes known.
+        shape: of one example, all axes known; where the length varies, of one step.
         stored_dtype: what stored values must convert to without loss, and raw bytes are read as; None: `dtype`.
         dtype: the model input's.
         decode, scale, offset, window: as in FeatureConfig.
+        varying: the axis before `shape`, where each row has its own length; else None.
     """
 
     name: str
@@ -38,10 +55,16 @@ class Feature:
     scale: float = 1.0
     offset: float = 0.0
     window: Literal["file"] | tuple[float, float] | None = None
+    varying: Varying | None = None
+
+    @property
+    def open_shape(self) -> tuple[int | None, ...]:
+        """Of one example, None for the length of a row."""
+        return (None, *self.shape) if self.varying else self.shape
 
     @property
     def size(self) -> int:
-        """Values of one example."""
+        """Values of one example, or of one step."""
         return math.prod(self.shape)
 
     @property
@@ -58,24 +81,30 @@ class Feature:
         return f"{'x'.join(map(str, self.shape))} = {self.size}" if self.shape else "one value"
 
 
-def resolve(name: str, config: FeatureConfig, shape: tuple[int | None, ...], dtype: str) -> Feature:
+def resolve(
+    name: str, config: FeatureConfig, shape: tuple[int | None, ...], dtype: str, most: int = MAX_LENGTH
+) -> Feature:
     """Merges what the user says with the model input's shape (without batch; None: open) and dtype.
+
+    Args:
+        most: steps that a row may have, where the length varies.
 
     Raises:
         UsageError: E_FEATURE_SHAPE, E_FEATURE_DTYPE, E_DECODE_EXTRA.
     """
     stored = None if config.dtype is None else _number_dtype(name, config.dtype, "the configuration")
-    resolved = Feature(
-        name,
-        config.column,
-        _merged_shape(name, config.shape, shape),
-        stored,
-        _number_dtype(name, dtype, "the model"),
-        config.decode,
-        config.scale,
-        config.offset,
-        config.window,
-    )
+    fed = _number_dtype(name, dtype, "the model")
+    merged = _merged_shape(name, config.shape, shape)
+    varying = None
+    if merged[:1] == (None,):
+        whole = shape[0]
+        varying = Varying(whole or most, whole, _checked_pad(name, config.pad, fed))
+    elif config.pad:
+        found = f"input.features.{name}.pad is {config.pad}, but its shape is {list(merged)}: no row is filled up"
+        raise UsageError("E_FEATURE_SHAPE", f"{found}; remove it, or put null in place of the first axis")
+    step = tuple(axis for axis in merged if axis is not None)
+    given = (config.decode, config.scale, config.offset, config.window)
+    resolved = Feature(name, config.column, step, stored, fed, *given, varying)
     _check_conversion(resolved)
     if config.decode and config.decode in KINDS:
         _check_decoded(resolved, config.decode)
@@ -96,16 +125,29 @@ def _number_dtype(name: str, dtype: str, source: str) -> np.dtype[Any]:
     return resolved
 
 
-def _merged_shape(name: str, given: tuple[int, ...] | None, model: tuple[int | None, ...]) -> tuple[int, ...]:
+def _merged_shape(
+    name: str, given: tuple[int | None, ...] | None, model: tuple[int | None, ...]
+) -> tuple[int | None, ...]:
     key = f"input.features.{name}.shape"
     shape = model if given is None else given
-    known = tuple(axis for axis in shape if axis is not None)
-    if len(known) < len(shape):
-        raise UsageError("E_FEATURE_SHAPE", f"the model leaves axes of {quoted(name)} open: {model}; set {key}")
-    fits = len(known) == len(model) and all(want in (None, got) for got, want in zip(known, model, strict=True))
-    if not fits or any(axis < 1 for axis in known):
-        raise UsageError("E_FEATURE_SHAPE", f"{key} is {list(known)}, but the model wants {list(model)}; correct it")
-    return known
+    if None in shape[1:]:
+        found = f"axes of {quoted(name)} are open: {list(shape)}; set {key}, with null for the first axis at most"
+        raise UsageError("E_FEATURE_SHAPE", found)
+    pairs = list(zip(shape, model, strict=False))
+    fits = len(shape) == len(model) and all(got is None or want in (None, got) for got, want in pairs)
+    if not fits or any(axis is not None and axis < 1 for axis in shape):
+        raise UsageError("E_FEATURE_SHAPE", f"{key} is {list(shape)}, but the model wants {list(model)}; correct it")
+    return shape
+
+
+def _checked_pad(name: str, pad: float, dtype: np.dtype[Any]) -> float:
+    with np.errstate(over="ignore", invalid="ignore"):
+        held = float(np.asarray(pad).astype(dtype))
+    if not math.isfinite(held) or (dtype.kind != "f" and held != pad):
+        raise UsageError(
+            "E_FEATURE_DTYPE", f"input.features.{name}.pad is {pad}, which {dtype} cannot hold; correct it"
+        )
+    return held
 
 
 def _check_conversion(feature: Feature) -> None:
@@ -140,9 +182,19 @@ def check_column(kind: pa.DataType, feature: Feature, source: str) -> None:
     if pt.is_null(kind):
         found = f"{where} has no value in the rows looked at; correct input.features.{feature.name}.column"
         raise UsageError("E_COLUMN_MISSING", found)
-    fault = type_fault(kind, feature)
+    fault = type_fault(kind, feature) if feature.varying is None else sequence_fault(kind, feature)
     if fault:
         raise UsageError(fault.code, f"{where}: {fault.message}")
+
+
+def sequence_fault(kind: pa.DataType, feature: Feature) -> Fault | None:
+    """Why no value of an Arrow type can become rows of this feature's steps."""
+    steps = step_type(kind)
+    if steps is None or isinstance(kind, pa.FixedShapeTensorType):
+        found = f"feature {quoted(feature.name)} is {quoted(str(kind))}, but its length varies from row to row"
+        return Fault("E_FEATURE_SHAPE", f"{found}; give a column of lists, or set its shape")
+    flat = pa.list_(steps) if is_number(steps) and not feature.decode else steps
+    return type_fault(flat, feature)
 
 
 def type_fault(kind: pa.DataType, feature: Feature) -> Fault | None:

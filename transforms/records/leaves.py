@@ -27,6 +27,11 @@ def leaf_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
+def step_type(kind: pa.DataType) -> pa.DataType | None:
+    """The type of the items of a list column; None when it holds no lists."""
+    return _storage(kind).value_type if _is_list(_storage(kind)) else None
+
+
 def fixed_size(kind: pa.DataType) -> int | None:
     """Values per row when the type alone decides that."""
     size, kind = 1, _storage(kind)
@@ -76,6 +81,21 @@ class Leaves(NamedTuple):
             return np.reshape(values, (len(rows), size))
         starts = np.cumsum(self.counts) - self.counts
         return np.asarray(values[starts[rows, None] + np.arange(size)])
+
+
+class Lists(NamedTuple):
+    """A list column taken apart: the items of its rows, one after another."""
+
+    items: pa.Array  # [sum of counts]
+    counts: np.ndarray  # [rows] int64: items of each row
+    present: np.ndarray  # [rows] bool: the row is not null
+
+
+def outer_lists(array: pa.Array) -> Lists:
+    """The outermost lists of a column that holds lists."""
+    array = _dense(array)
+    counts = as_numpy(pc.fill_null(pc.list_value_length(array), 0)).astype(np.int64)
+    return Lists(_dense(array).flatten(), counts, as_numpy(array.is_valid()))
 
 
 def _dense(array: pa.Array) -> pa.Array:

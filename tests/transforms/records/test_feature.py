@@ -47,7 +47,7 @@ def test_tensors_that_fit(stored: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("shape", "model", "code"),
     [
-        (None, (None, 3), "E_FEATURE_SHAPE"),
+        (None, (3, None), "E_FEATURE_SHAPE"),
         ((4,), (2, 2), "E_FEATURE_SHAPE"),
         ((2, 4), (2, 3), "E_FEATURE_SHAPE"),
         ((0, 3), (None, 3), "E_FEATURE_SHAPE"),

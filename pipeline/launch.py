@@ -108,7 +108,8 @@ def _finish(
 def _baseline_outputs(job: AttributionJob, place: Place, explainer: Explainer) -> list[dict[str, Any]]:
     """What the model says at each baseline that all rows share; a warning where that is not what it is taken for."""
     referring = explainer.with_references(read_references(place, job.baselines))
-    found = baseline_outputs(referring, {feature.name: feature.shape for feature in job.layout.inputs})
+    inputs = [feature.name for feature in job.layout.inputs]
+    found = baseline_outputs(referring, dict(zip(inputs, job.shapes, strict=True)))
     warn(found)
     return [dataclasses.asdict(one) for one in found]
 

@@ -17,7 +17,9 @@ import tensorflow as tf
 from datasets import Built, launch, read
 from rich.console import Console
 
+from pipeline.evaluation import Request, evaluate
 from pipeline.preview import preview
+from transforms.errors import UsageError
 from transforms.storage.place import open_place
 from transforms.verify import completeness_faults, verify_run
 
@@ -131,6 +133,33 @@ def test_reduced_over_steps_every_row_has_one_shape(job_of: Any, stored: Any) ->
     assert table.schema.field("attribution_x").type == pa.fixed_shape_tensor(pa.float32(), [2])
     wanted = [(WEIGHTS * row.astype(np.float64) ** 2).sum(axis=0) for row in STEPS]
     np.testing.assert_allclose(datasets.attributions(table), wanted, rtol=1e-5)  # sums of up to 60 terms
+
+
+def test_the_strongest_steps_of_every_row(job_of: Any, stored: Any) -> None:
+    out = launch(job_of(squares, stored["flat"], output={"reduce": {"x": ["channels"]}, "top": 5}))
+    table = read(out.root)
+    for row, index in enumerate(table["index_x"].to_pylist()):
+        exact = STEPS[row].astype(np.float64) ** 2 @ WEIGHTS
+        assert len(index) == len(set(index)) == min(5, LENGTHS[row])
+        np.testing.assert_allclose(table["attribution_x"][row].as_py(), exact[index], **CLOSE)
+        slack = 1e-6 * (np.abs(exact).sum() + len(exact))  # each value is CLOSE, and so is the sum of them
+        (rest,) = table["attribution_x_rest"][row].as_py()
+        assert abs(rest - np.delete(exact, index).sum()) <= slack
+        assert np.abs(exact[index]).min() >= np.abs(np.delete(exact, index)).max(initial=0) - slack
+    assert verify_run(open_place(out.root), deep=True) == []
+
+
+def test_positions_of_groups_are_refused(job_of: Any, stored: Any) -> None:
+    with pytest.raises(UsageError, match="lengths of their own") as caught:
+        launch(job_of(squares, stored["flat"], output={"groups": {"a": [0, 1]}}))
+    assert caught.value.code == "E_GROUPS"
+
+
+def test_a_run_over_them_is_not_evaluated(job_of: Any, stored: Any) -> None:
+    out = launch(job_of(squares, stored["flat"]))
+    with pytest.raises(UsageError, match="lengths of their own") as caught:
+        evaluate([out.root], Request(rows=3))
+    assert caught.value.code == "E_EVALUATE_MAP"
 
 
 def test_halves_hold(job_of: Any, stored: Any) -> None:

@@ -23,7 +23,7 @@ from transforms.records.values import row_values, strongest
 ROUNDED = 2.0**-24  # of float32, relative
 
 
-def columns_of(shapes: Mapping[str, tuple[int, ...]], **output: Any) -> tuple[AttributionColumns, ...]:
+def columns_of(shapes: Mapping[str, tuple[int | None, ...]], **output: Any) -> tuple[AttributionColumns, ...]:
     return attribution_columns(OutputConfig.model_validate({"path": "out", **output}), shapes)
 
 
@@ -149,6 +149,66 @@ def test_the_strongest_of_groups() -> None:
     assert rows_of(found["attribution_x_rest"]) == [[0.5]]
 
 
+LENGTHS = np.array([2, 5, 1, 4])
+
+
+def ragged(**output: Any) -> tuple[list[np.ndarray], AttributionColumns, Stored]:
+    """Rows of [length, 3], without their padding, and how they are stored."""
+    block = random(4, 6, 3) * (np.arange(6) < LENGTHS[:, None])[..., None]
+    (columns,) = columns_of({"x": (None, 3)}, **output)
+    found = columns.store(block.astype(np.float32), LENGTHS)
+    for field in columns.fields():
+        assert found.columns[field.name].type == field.type
+    return [row[:length] for row, length in zip(block, LENGTHS, strict=True)], columns, found
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize(("axes", "shape"), [((), [None, 3]), (("channels",), [None]), ((0,), None)])
+def test_rows_of_varying_length_are_written_at_their_own(axes: tuple[Any, ...], shape: Any, dtype: str) -> None:
+    rows, columns, found = ragged(reduce={"x": list(axes)}, dtype=dtype)
+    (field,) = columns.fields()
+    assert json.loads((field.metadata or {}).get(b"attribeam.shape", b"null")) == shape
+    dropped = tuple(1 if axis == "channels" else axis for axis in axes)
+    for row, written in zip(rows, rows_of(found.columns["attribution_x"]), strict=True):
+        wanted = row.sum(axis=dropped, dtype=np.float64) if dropped else row
+        # both round the same float64 sum to float32; a half is within 2^-11 of it
+        np.testing.assert_allclose(written, wanted.ravel(), rtol=ROUNDED * 1.01 if dtype == "float32" else 2**-11)
+    assert found.finite.all() and found.lost.any() == (dtype == "float16")
+
+
+@pytest.mark.parametrize("top", [1, 4, 99])
+def test_the_strongest_of_rows_of_varying_length(top: int) -> None:
+    rows, _, found = ragged(top=top)
+    kept, rest = rows_of(found.columns["attribution_x"]), rows_of(found.columns["attribution_x_rest"])
+    for at, row in enumerate(rows):
+        flat = row.ravel()
+        index = found.columns["index_x"][at].as_py()
+        assert index == sorted(range(len(flat)), key=lambda place: -abs(flat[place]))[:top]
+        np.testing.assert_array_equal(kept[at], flat[index])
+        # float64 sums of up to 15 values, of which the rest is rounded to float32
+        assert sum(kept[at]) + rest[at][0] == pytest.approx(flat.sum(dtype=float), abs=1e-6)
+
+
+def test_padding_is_never_among_the_strongest_not_even_before_what_is_no_number() -> None:
+    (columns,) = columns_of({"x": (None,)}, top=3)
+    values = np.array([[np.nan, 0, 0, 0], [1, 2, 3, 4]], np.float32)
+    found = columns.store(values, np.array([2, 4]))
+    assert found.columns["index_x"].to_pylist() == [[1, 0], [3, 2, 1]]
+    assert found.finite.tolist() == [False, True]
+
+
+def test_bytes_of_a_row_of_varying_length_are_those_of_a_usual_one() -> None:
+    for output, values in (({}, 7 * 3 * 4), ({"reduce": {"x": [1]}}, 7 * 4), ({"reduce": {"x": [0]}}, 3 * 4)):
+        config = OutputConfig.model_validate({"path": "out", **output})
+        (columns,) = attribution_columns(config, {"x": (None, 3)}, {"x": 7})
+        assert columns.row_bytes == values
+
+
+def test_groups_of_rows_of_varying_length_need_their_steps_summed() -> None:
+    _, _, found = ragged(reduce={"x": [0]}, groups={"ends": [0, 2]})
+    assert found.columns["attribution_x"].type.shape == [2]
+
+
 def test_rounding_is_measured_against_float32() -> None:
     values = random(6, 7)
     found = stored(values, dtype="float16")
@@ -193,6 +253,7 @@ REFUSED = {
     "twice in one": ({"x": (4,)}, {"groups": {"a": [2, 2]}}, "E_GROUPS", "position 2.*'a' and 'a'"),
     "empty": ({"x": (4,)}, {"groups": {"a": []}}, "E_GROUPS", "'a'.*no positions"),
     "name of a position": ({"x": (4,)}, {"groups": {"3": [0, 1]}}, "E_GROUPS", "'3'.*rename"),
+    "rows of varying length": ({"x": (None, 3)}, {"groups": {"a": [0]}}, "E_GROUPS", "'x'.*lengths.*reduce: {x: "),
     "two columns of one name": ({"x": (4,), "x_rest": (4,)}, {"top": 1}, "E_TOP", "attribution_x_rest"),
 }
 

@@ -22,9 +22,10 @@ CONCERNED=(
 
 prepare_environment test,tfio
 cd -- "$REPOSITORY"
+PARALLEL=(--numprocesses auto --dist loadfile)
 if [[ $# -eq 0 ]]; then
-    exec python -m pytest "${CONCERNED[@]}"
+    exec python -m pytest "${PARALLEL[@]}" "${CONCERNED[@]}"
 elif [[ "$1" == --all ]]; then
-    exec python -m pytest "${@:2}"
+    exec python -m pytest "${PARALLEL[@]}" "${@:2}"
 fi
 exec python -m pytest "$@"

@@ -17,7 +17,7 @@ from transforms.attribute import read_examples
 from transforms.attribution import baselines
 from transforms.attribution.dataset_summary import Request, request
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.model import ModelInput
+from transforms.attribution.model_input import ModelInput
 from transforms.attribution.references import References, references_of_rows
 from transforms.attribution_job import AttributionJob
 from transforms.errors import UsageError

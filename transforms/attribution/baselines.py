@@ -18,7 +18,7 @@ from transforms.attribution.baseline_config import (
     per_row,
 )
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.model import ModelInput
+from transforms.attribution.model_input import ModelInput
 from transforms.errors import UsageError, quoted
 
 Values = npt.NDArray[Any]

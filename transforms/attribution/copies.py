@@ -26,7 +26,8 @@ from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explanation import Explanation, joined, of_batch
 from transforms.attribution.merging import Merging
-from transforms.attribution.model import Model, ModelInput
+from transforms.attribution.model import Model
+from transforms.attribution.model_input import ModelInput
 from transforms.attribution.padding import restored
 from transforms.attribution.references import References
 from transforms.attribution.row_baselines import RowBaseline, generator, row_baselines

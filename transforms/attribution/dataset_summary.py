@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from transforms.attribution.baseline_config import SamplesBaseline, dataset_kind, draws
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.model import ModelInput
+from transforms.attribution.model_input import ModelInput
 from transforms.errors import UsageError
 
 Values = npt.NDArray[Any]

@@ -11,7 +11,7 @@ from transforms.attribution.subgraph import cut, what_comes_before
 from transforms.errors import UsageError
 
 if TYPE_CHECKING:
-    from transforms.attribution.model import ModelInput
+    from transforms.attribution.model_input import ModelInput
 
 
 def cut_at_casts(function: Any) -> tuple[Any, dict[int, tf.DType]]:

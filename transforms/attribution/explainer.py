@@ -14,6 +14,7 @@ import numpy.typing as npt
 from transforms.attribution import baselines as base
 from transforms.attribution import targets
 from transforms.attribution.adaptive_noise import AdaptiveNoise
+from transforms.attribution.aiming import aim
 from transforms.attribution.batch import Batch, by_name, check_inputs
 from transforms.attribution.computes import Computes
 from transforms.attribution.config import AttributionConfig, ModelConfig
@@ -29,7 +30,6 @@ from transforms.attribution.max_entropy import check_max_entropy
 from transforms.attribution.method_config import GuidedIntegratedGradients
 from transforms.attribution.methods import method_of
 from transforms.attribution.model import Model, load_model
-from transforms.attribution.objective import aim
 from transforms.attribution.precision import Course, Trial
 from transforms.attribution.references import References
 from transforms.attribution.starts import Starts

@@ -15,7 +15,8 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from transforms.attribution.integrand import STRAIGHT, Integrand, Points, sum_by_slot
-from transforms.attribution.model import Model, ModelInput
+from transforms.attribution.model import Model
+from transforms.attribution.model_input import ModelInput
 
 Values = npt.NDArray[Any]
 Shape = tuple[int, ...]

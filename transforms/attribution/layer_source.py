@@ -15,7 +15,8 @@ from transforms.attribution.batch import Batch
 from transforms.attribution.compute import Compute
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.kernel import Shape
-from transforms.attribution.model import Model, ModelInput
+from transforms.attribution.model import Model
+from transforms.attribution.model_input import ModelInput
 from transforms.errors import UsageError, quoted
 
 Values = npt.NDArray[Any]

@@ -18,27 +18,10 @@ from transforms.attribution import anatomy, freezing, layers, loading, stem
 from transforms.attribution.config import ModelConfig
 from transforms.attribution.differentiable import cut_at_casts, not_differentiable
 from transforms.attribution.loading import Callee
+from transforms.attribution.model_input import ModelInput
 from transforms.attribution.objective import Objective, Output, as_table, describe_output
 from transforms.attribution.subgraph import inlined
 from transforms.errors import UsageError
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelInput:
-    """One input of a model.
-
-    Attributes:
-        shape: of one example; None where the model takes any size.
-        dtype: as the model declares it: what the data must be.
-        point_dtype: in which the points on the path are computed and fed.
-        explained: whether it is differentiated; else it is held at its value.
-    """
-
-    name: str
-    shape: tuple[int | None, ...]
-    dtype: np.dtype[Any]
-    point_dtype: np.dtype[Any]
-    explained: bool
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
 from transforms.attribution import scalar_function, targets
-from transforms.attribution.config import AttributionConfig, ModelConfig
+from transforms.attribution.config import ModelConfig
 from transforms.attribution.target_config import Contrast, OneEntry, Reduced, ScalarFunction, Target
 from transforms.class_names import read_class_names
 from transforms.errors import UsageError
-
-if TYPE_CHECKING:
-    from transforms.attribution.model import Model
 
 REDUCTIONS = {"mean": tf.reduce_mean, "sum": tf.reduce_sum, "max": tf.reduce_max}
 
@@ -93,22 +90,6 @@ def describe_output(output: Any, config: ModelConfig) -> Output:
             f"model.classes has {len(names)} names, but the last axis of the model's output, {found}, has {last}",
         )
     return found
-
-
-def aim(model: Model, config: AttributionConfig, trusted: Collection[str]) -> tuple[Model, AttributionConfig]:
-    """The model with the configured objective as its last stage, and the configuration without names of classes.
-
-    Args:
-        trusted: modules of the user's that may be imported.
-
-    Raises:
-        UsageError: E_TARGET_*, E_MODEL_OUTPUT_SHAPE, E_CODE_*.
-    """
-    target = targets.by_index(config.target, model.output.names)
-    aimed = config.model_copy(update={"target": target})
-    objective = objective_of(target, model.output, trusted)
-    targets.check_target(aimed.entry, objective.classes)
-    return model.aimed_at(objective), aimed
 
 
 def objective_of(target: Target | None, output: Output, trusted: Collection[str] = ()) -> Objective:

@@ -18,7 +18,8 @@ from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explanation import Explanation, assess
 from transforms.attribution.methods import is_complete
-from transforms.attribution.model import Model, ModelInput
+from transforms.attribution.model import Model
+from transforms.attribution.model_input import ModelInput
 
 Values = npt.NDArray[Any]
 Lengths = npt.NDArray[np.int64]

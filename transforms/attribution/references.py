@@ -28,7 +28,8 @@ from transforms.attribution.dataset_summary import (
     summary_of,
 )
 from transforms.attribution.max_entropy import Domain, search
-from transforms.attribution.model import Model, ModelInput
+from transforms.attribution.model import Model
+from transforms.attribution.model_input import ModelInput
 from transforms.attribution.row_baselines import draw_rows
 from transforms.errors import UsageError
 

@@ -17,7 +17,7 @@ from transforms.attribution.affine import Shape, affine_parts
 from transforms.attribution.subgraph import Before, cut, what_comes_before
 
 if TYPE_CHECKING:
-    from transforms.attribution.model import ModelInput
+    from transforms.attribution.model_input import ModelInput
 
 
 @dataclasses.dataclass(frozen=True)

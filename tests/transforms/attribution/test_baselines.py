@@ -9,7 +9,7 @@ from transforms.attribution import baselines as base
 from transforms.attribution.baseline_config import ColumnBaseline, ConstantBaseline
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.model import ModelInput
+from transforms.attribution.model_input import ModelInput
 from transforms.errors import UsageError
 
 N, ROWS = 4, 3

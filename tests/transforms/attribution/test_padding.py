@@ -12,7 +12,8 @@ from models import EPS
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.model import ModelInput, load_model
+from transforms.attribution.model import load_model
+from transforms.attribution.model_input import ModelInput
 from transforms.attribution.padding import cropped, held, own_lengths, restored
 
 PAD = -1.0

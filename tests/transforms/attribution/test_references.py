@@ -11,7 +11,7 @@ from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.dataset_summary import merged, nothing, request, sample_key, summary_of
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.model import ModelInput
+from transforms.attribution.model_input import ModelInput
 from transforms.attribution.references import References, references_of_rows
 from transforms.attribution.row_baselines import draw_rows, generator
 from transforms.errors import UsageError

@@ -11,7 +11,8 @@ from models import mlp, product, save_function, saved_keras, scaled
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from transforms.attribution.config import ModelConfig
-from transforms.attribution.model import ModelInput, load_model
+from transforms.attribution.model import load_model
+from transforms.attribution.model_input import ModelInput
 from transforms.attribution.stem import hoist
 
 ROWS = 3

@@ -17,7 +17,7 @@ from transforms.attribution.baseline_config import (
     draws,
 )
 from transforms.attribution.baselines import given_baseline
-from transforms.attribution.model import ModelInput
+from transforms.attribution.model_input import ModelInput
 from transforms.attribution.references import References
 from transforms.attribution.row_baselines import RowBaseline, row_baselines
 

@@ -58,7 +58,7 @@ def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: 
     """
     files = planning.index_input(config, root, known.files)
     layout = _layout(config, explainer)
-    buckets.check_baselines(layout, config.attribution, explainer.model)
+    buckets.check_attribution(layout, config.attribution, explainer.model)
     whole = planning.make_shards(files, max(1, *(file.summary.rows for file in files)))
     if not whole:
         raise UsageError("E_INPUT_NO_ROWS", f"the {len(files)} input files hold no rows; check input.files")

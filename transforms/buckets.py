@@ -15,6 +15,7 @@ from transforms.attribution.baseline_config import BlurBaseline, ConstantBaselin
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
+from transforms.attribution.method_config import SmoothTaylor
 from transforms.attribution.model import Model
 from transforms.errors import UsageError
 from transforms.records.examples import Examples, Layout
@@ -94,13 +95,19 @@ def in_order(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     return whole.take(pa.array(np.argsort(whole["source_row"].to_numpy(), kind="stable")))
 
 
-def check_baselines(layout: Layout, config: AttributionConfig, model: Model) -> None:
-    """Refuse a baseline that has no meaning for rows of any length.
+def check_attribution(layout: Layout, config: AttributionConfig, model: Model) -> None:
+    """Refuse a baseline or a noise that has no meaning for rows of any length.
 
     Raises:
-        UsageError: E_BASELINE_SHAPE for a constant that does not broadcast to one step, E_BASELINE_INPUT for a blur.
+        UsageError: E_BASELINE_SHAPE for a constant that does not broadcast to one step, E_BASELINE_INPUT for a blur,
+            E_ADAPTIVE_NOISE.
     """
     varying = {feature.name: feature for feature in layout.inputs if feature.varying}
+    if varying and isinstance(config.method, SmoothTaylor) and config.method.adaptive_noise:
+        raise UsageError(
+            "E_ADAPTIVE_NOISE",
+            f"adaptive_noise looks at images, but rows of {sorted(varying)} have lengths of their own; leave it out",
+        )
     for spec in model.explained:
         for one, _ in draws(config.baseline_of(spec.name)) if spec.name in varying else ():
             if isinstance(one, BlurBaseline):

@@ -12,7 +12,7 @@ from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.model import Model
 from transforms.attribution.model_input import ModelInput
-from transforms.buckets import buckets, check_baselines, explained_shapes, in_order, usual_lengths, usual_shapes
+from transforms.buckets import buckets, check_attribution, explained_shapes, in_order, usual_lengths, usual_shapes
 from transforms.errors import UsageError
 from transforms.records.examples import Examples, Layout
 from transforms.records.feature import Feature, Varying
@@ -91,7 +91,7 @@ def test_the_usual_length_is_the_mean_of_some_rows() -> None:
 
 
 class _Explained:
-    """What `check_baselines` asks a model for."""
+    """What `check_attribution` asks a model for."""
 
     explained = tuple(ModelInput(name, (None, 2), FLOAT, FLOAT, True) for name in ("a", "c"))
 
@@ -127,12 +127,22 @@ def test_what_is_written_varies_where_inputs_do_and_layers_that_follow_them(
 def test_baselines_that_do_not_fit_every_length_are_refused(baseline: dict, code: str) -> None:
     model: Model = _Explained()  # type: ignore[assignment]
     with pytest.raises(UsageError) as error:
-        check_baselines(LAYOUT, AttributionConfig.model_validate({"baseline": baseline}), model)
+        check_attribution(LAYOUT, AttributionConfig.model_validate({"baseline": baseline}), model)
     assert error.value.code == code
+
+
+def test_noise_is_not_adapted_to_padding() -> None:
+    method = {"name": "smooth_taylor", "adaptive_noise": "autvc"}
+    config = AttributionConfig.model_validate({"method": method, "baseline": {"gaussian": 0.1, "draws": 4}})
+    model: Model = _Explained()  # type: ignore[assignment]
+    with pytest.raises(UsageError) as error:
+        check_attribution(LAYOUT, config, model)
+    assert error.value.code == "E_ADAPTIVE_NOISE"
+    check_attribution(Layout((feature("c", (3,)),)), config, model)
 
 
 def test_constants_of_a_step_and_baselines_by_row_fit_every_length() -> None:
     model: Model = _Explained()  # type: ignore[assignment]
     for one in ("zeros", {"constant": [1.0, 2.0]}, {"column": "k"}, {"gaussian": 0.1}, {"max_distance": [0, 1]}):
-        check_baselines(LAYOUT, AttributionConfig.model_validate({"baseline": {"a": one}}), model)
-    check_baselines(LAYOUT, AttributionConfig.model_validate({"baseline": {"c": {"blur": 1}}}), model)
+        check_attribution(LAYOUT, AttributionConfig.model_validate({"baseline": {"a": one}}), model)
+    check_attribution(LAYOUT, AttributionConfig.model_validate({"baseline": {"c": {"blur": 1}}}), model)

@@ -21,12 +21,12 @@ class Case:
     """A model with logits, and rows for it.
 
     Attributes:
-        inputs: float32 [rows, *shape], as the model takes them.
+        inputs: float32 [rows, *shape], as the model takes them; token ids int64.
         labels: int64 [rows], the entry of the output that is explained.
     """
 
     model: keras.Model
-    inputs: npt.NDArray[np.float32]
+    inputs: npt.NDArray[Any]
     labels: npt.NDArray[np.int64]
 
     def save(self, folder: pathlib.Path, rows: int | None = None) -> dict[str, Any]:
@@ -88,6 +88,17 @@ def gelu_residual() -> Case:
     return Case(model, images, np.concatenate([parts.held_out_labels, parts.train_labels]))
 
 
+def tokens() -> Case:
+    """An embedding of 12 tokens of 50, and a tanh net of 96-32-3 over it, with random weights, on random tokens."""
+    keras.utils.set_random_seed(0)
+    entry = keras.Input((12,), dtype="int64", name="tokens")
+    value = keras.layers.Embedding(50, 8, embeddings_initializer=keras.initializers.RandomNormal(stddev=1.0))(entry)
+    value = keras.layers.Dense(32, "tanh", bias_initializer="random_normal")(keras.layers.Flatten()(value))
+    model = keras.Model(entry, keras.layers.Dense(3)(value))
+    generator = np.random.default_rng(0)
+    return Case(model, generator.integers(1, 50, (1000, 12)), generator.integers(0, 3, 1000))
+
+
 def wide_mlp() -> Case:
     """1000-512-256-10 with random weights, on 40,000 random rows."""
     keras.utils.set_random_seed(0)
@@ -108,7 +119,7 @@ def resnet50() -> Case:
 
 
 CASES: dict[str, Callable[[], Case]] = {
-    case.__name__: case for case in (digits, tabular_mlp, gelu_residual, wide_mlp, resnet50)
+    case.__name__: case for case in (digits, tabular_mlp, gelu_residual, tokens, wide_mlp, resnet50)
 }
 
 

@@ -32,6 +32,7 @@ from pipeline.config import parse_config
 from transforms.attribution.device import claim_device
 
 STEPS, SCAN_SECONDS, COMPARED_ROWS = 50, 1.0, 200
+OPTIONS = {"steps": STEPS, "rule": "gausslegendre"}
 # What agreement allows. Rounding, of float32 sums of up to a thousand terms in another order; and, in a few rows, a
 # ReLU whose input at a node is zero to rounding, so that it is open for one batch size and shut for another: seen to
 # move a row by half of a node's weight.
@@ -97,7 +98,7 @@ def agreement(worker: launcher.Worker, ours: Any, folder: pathlib.Path) -> dict[
         SystemExit: it is more than rounding and rare switches of a ReLU explain.
     """
     path = folder / "agreement.npy"
-    worker.ask(do="explain", indices=list(range(len(ours))), rows=100, internal=500, path=str(path))
+    worker.ask(do="explain", indices=list(range(len(ours))), rows=100, internal=500, path=str(path), options=OPTIONS)
     theirs = np.load(path).reshape(len(ours), -1)
     differences = np.abs(theirs - ours).max(axis=1) / np.abs(ours).max(axis=1)
     found = {
@@ -113,7 +114,7 @@ def agreement(worker: launcher.Worker, ours: Any, folder: pathlib.Path) -> dict[
 
 def rate(worker: launcher.Worker, setting: Setting, seconds: float) -> dict[str, float]:
     """The peer's rows a second, over whole calls that take at least so long."""
-    found = worker.ask(do="measure", seconds=seconds, **dataclasses.asdict(setting))
+    found = worker.ask(do="measure", seconds=seconds, options=OPTIONS, **dataclasses.asdict(setting))
     return found | {"rows_s": found["rows"] / found["seconds"]}
 
 
@@ -156,7 +157,7 @@ def compare(case: Case, folder: pathlib.Path, arguments: Any) -> dict[str, Any]:
         peers = {}
         for peer, settings in SETTINGS.items():
             python = launcher.environment(peer, arguments.environments)
-            worker = stack.enter_context(launcher.Worker(peer, python, exported, STEPS))
+            worker = stack.enter_context(launcher.Worker(peer, python, exported))
             found["versions"] |= {f"{peer}'s {name}": version for name, version in worker.versions.items()}
             found["agreement"][peer] = agreement(worker, ours, folder)
             settings = [Setting(min(setting.rows, rows), setting.internal) for setting in settings]

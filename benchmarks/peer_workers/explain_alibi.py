@@ -1,6 +1,6 @@
-"""alibi's integrated gradients, on the case's model built again in Keras 2: `python explain_alibi.py FOLDER STEPS`.
+"""alibi's integrated gradients, on the case's model built again in Keras 2: `python explain_alibi.py FOLDER`.
 
-Keras 2 cannot open a Keras 3 file, and alibi's TensorFlow (below 2.15) has Keras 2: hence layers and weights.
+Options of a command: steps, rule, layer (the position of one whose values are explained, from those at an input of 0).
 """
 
 import os
@@ -13,31 +13,23 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import alibi
 import tensorflow as tf
 from alibi.explainers import IntegratedGradients
-from serve import Case, load, serve
-
-
-def build(case: Case) -> Any:
-    """The model, with the case's weights."""
-    entry = value = tf.keras.Input(tuple(case.shape))
-    for number, described in enumerate(case.layers):
-        arguments = dict(described)
-        layer = getattr(tf.keras.layers, arguments.pop("kind"))(**arguments)
-        value = layer(value)
-        if layer.weights:
-            layer.set_weights([case.weights[f"{number}.kernel"], case.weights[f"{number}.bias"]])
-    return tf.keras.Model(entry, value)
+from keras_model import build
+from serve import load, serve
 
 
 def main() -> None:
     """Serve the case in FOLDER."""
-    case, steps = load(pathlib.Path(sys.argv[1])), int(sys.argv[2])
+    case = load(pathlib.Path(sys.argv[1]))
     model = build(case)
 
-    def explain(inputs: Any, labels: Any, internal: int | None) -> Any:
+    def explain(inputs: Any, labels: Any, internal: int | None, options: dict[str, Any]) -> Any:
+        size = internal or len(inputs) * options["steps"]
+        layer = model.layers[options["layer"] + 1] if "layer" in options else None
         explainer = IntegratedGradients(
-            model, method="gausslegendre", n_steps=steps, internal_batch_size=internal or len(inputs) * steps
+            model, layer=layer, method=options["rule"], n_steps=options["steps"], internal_batch_size=size
         )
-        return explainer.explain(inputs, baselines=0.0, target=labels).attributions[0]
+        start = 0.0 if layer is None else 0
+        return explainer.explain(inputs, baselines=start, target=labels).attributions[0]
 
     serve(case.inputs, case.labels, explain, {"alibi": alibi.__version__, "tensorflow": tf.__version__})
 

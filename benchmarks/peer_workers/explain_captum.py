@@ -1,5 +1,6 @@
-"""captum's integrated gradients, on the case's model converted to PyTorch: `python explain_captum.py FOLDER STEPS`.
+"""captum's integrated gradients, on the case's model converted to PyTorch: `python explain_captum.py FOLDER`.
 
+Options of a command: steps, rule, layer (the position of one whose values are explained, from those at an input of 0).
 Rows are channels first, as PyTorch computes them, converted once before anything is timed; parameters are frozen, which
 spares their gradients.
 """
@@ -11,9 +12,11 @@ from typing import Any
 import captum
 import numpy as np
 import torch
-from captum.attr import IntegratedGradients
+from captum.attr import IntegratedGradients, LayerIntegratedGradients
 from serve import Case, load, serve
 from torch import nn
+
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 def build(case: Case) -> nn.Module:
@@ -26,11 +29,14 @@ def build(case: Case) -> nn.Module:
         elif described["kind"] == "Conv2D":
             added, shape = _convolution(described, (kernel, bias), shape)
             parts += added
+        elif described["kind"] == "Embedding":
+            parts.append(nn.Embedding.from_pretrained(torch.tensor(kernel)))
+            shape = [*shape, kernel.shape[1]]
         else:
             parts.append(_dense(kernel, bias, flattened))
             flattened = None
-        if described.get("activation") == "relu":
-            parts.append(nn.ReLU())
+        if described.get("activation") in ACTIVATIONS:
+            parts.append(ACTIVATIONS[described["activation"]]())
     return nn.Sequential(*parts).eval().requires_grad_(False)
 
 
@@ -72,14 +78,17 @@ def _set(layer: Any, kernel: Any, bias: Any) -> None:
 
 def main() -> None:
     """Serve the case in FOLDER."""
-    case, steps = load(pathlib.Path(sys.argv[1])), int(sys.argv[2])
-    explainer = IntegratedGradients(build(case))
+    case = load(pathlib.Path(sys.argv[1]))
+    model = build(case)
     rows = case.inputs.transpose(0, 3, 1, 2) if len(case.shape) == 3 else case.inputs
     inputs, labels = torch.tensor(np.ascontiguousarray(rows)), torch.tensor(case.labels)
 
-    def explain(chosen: Any, targets: Any, internal: int | None) -> Any:
+    def explain(chosen: Any, targets: Any, internal: int | None, options: dict[str, Any]) -> Any:
+        layered = "layer" in options
+        explainer = LayerIntegratedGradients(model, model[options["layer"]]) if layered else IntegratedGradients(model)
+        start = 0 if layered else 0.0
         found = explainer.attribute(
-            chosen, 0.0, targets, n_steps=steps, method="gausslegendre", internal_batch_size=internal
+            chosen, start, targets, n_steps=options["steps"], method=options["rule"], internal_batch_size=internal
         )
         found = found.detach().numpy()
         return found.transpose(0, 2, 3, 1) if found.ndim == 4 else found

@@ -20,7 +20,9 @@ from benchmarks.models import Case
 HERE = pathlib.Path(__file__).parent
 PYTHON = (3, 11)
 KEPT = {
+    "Cropping2D": ("cropping",),
     "Dense": ("units", "activation"),
+    "Embedding": ("input_dim", "output_dim"),
     "Conv2D": ("filters", "kernel_size", "strides", "padding", "activation"),
     "Flatten": (),
 }
@@ -51,7 +53,7 @@ def layers(model: keras.Model) -> list[dict[str, Any]]:
     described = []
     for layer in model.layers[1:]:
         kind, config = type(layer).__name__, layer.get_config()
-        known = kind in KEPT and config.get("activation", "linear") in ("linear", "relu")
+        known = kind in KEPT and config.get("activation", "linear") in ("linear", "relu", "tanh")
         if not known or not config.get("use_bias", True) or config.get("data_format") == "channels_first":
             raise ValueError(f"layer {layer.name!r} is a {kind} as the peers' workers do not build it")
         described.append({"kind": kind} | {name: config[name] for name in KEPT[kind]})
@@ -75,11 +77,11 @@ def export(case: Case, folder: pathlib.Path) -> None:
 class Worker:
     """A peer's process, with a case loaded; a context manager."""
 
-    def __init__(self, peer: str, python: pathlib.Path, folder: pathlib.Path, steps: int) -> None:
+    def __init__(self, peer: str, python: pathlib.Path, folder: pathlib.Path) -> None:
         clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         self._peer = peer
         self._process = subprocess.Popen(
-            [python, HERE / f"explain_{peer}.py", folder, str(steps)],
+            [python, HERE / f"explain_{peer}.py", folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

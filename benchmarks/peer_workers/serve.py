@@ -2,11 +2,12 @@
 
 Runs under a peer's Python: only NumPy and the standard library are imported here.
 
-    {"do": "measure", "seconds": S, "rows": R, "internal": B}                   -> {"rows", "seconds", "peak_bytes"}
-    {"do": "explain", "indices": [...], "rows": R, "internal": B, "path": P}    -> {"peak_bytes"}; P holds the result
-    {"do": "quit"}                                                              -> no reply
+    {"do": "measure", "seconds": S, "rows": R, "internal": B, "options": O}    -> {"rows", "seconds", "peak_bytes"}
+    {"do": "explain", "indices": [...], "path": P, ..., "options": O}          -> {"peak_bytes"}; P holds the result
+    {"do": "quit"}                                                             -> no reply
 
 R rows are given to the peer in one call, which computes B points at a time (null: the peer's own way with all of them).
+O is an object; each worker says what it takes in it.
 """
 
 import json
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Explain = Callable[[Any, Any, int | None], Any]
+Explain = Callable[[Any, Any, int | None, dict[str, Any]], Any]
 
 
 class Case(NamedTuple):
@@ -53,7 +54,8 @@ def serve(inputs: Any, labels: Any, explain: Explain, versions: dict[str, str]) 
 
     Args:
         inputs: [rows, ...] as the peer takes them.
-        explain: from rows, their labels and the points at a time to float attributions [rows, ...], channels last.
+        explain: from rows, their labels, the points at a time and options to float attributions [rows, ...], channels
+            last.
     """
     replies, sys.stdout = sys.stdout, sys.stderr  # a library's prints must not end among the replies
     print(json.dumps(versions), file=replies, flush=True)
@@ -61,7 +63,8 @@ def serve(inputs: Any, labels: Any, explain: Explain, versions: dict[str, str]) 
         command = json.loads(line)
         if command["do"] == "quit":
             return
-        peer = _Peer(inputs, labels, explain, min(command["rows"], len(inputs)), command["internal"])
+        size, internal, options = min(command["rows"], len(inputs)), command["internal"], command["options"]
+        peer = _Peer(inputs, labels, explain, size, internal, options)
         if command["do"] == "measure":
             reply = peer.measure(command["seconds"])
         else:
@@ -79,6 +82,7 @@ class _Peer(NamedTuple):
     explain: Explain
     size: int
     internal: int | None
+    options: dict[str, Any]
 
     def measure(self, seconds: float) -> dict[str, Any]:
         """Whole calls, over and over the rows, until the seconds are up."""
@@ -86,14 +90,15 @@ class _Peer(NamedTuple):
         calls, started = 0, time.perf_counter()
         while calls == 0 or time.perf_counter() - started < seconds:
             chosen = slice(starts[calls % len(starts)], starts[calls % len(starts)] + self.size)
-            self.explain(self.inputs[chosen], self.labels[chosen], self.internal)
+            self.explain(self.inputs[chosen], self.labels[chosen], self.internal, self.options)
             calls += 1
         return {"rows": calls * self.size, "seconds": time.perf_counter() - started}
 
     def explain_all(self, indices: list[int]) -> Any:
         """The attributions of these rows."""
         calls = [indices[start : start + self.size] for start in range(0, len(indices), self.size)]
-        return np.concatenate([self.explain(self.inputs[call], self.labels[call], self.internal) for call in calls])
+        chosen = [(self.inputs[call], self.labels[call]) for call in calls]
+        return np.concatenate([self.explain(*rows, self.internal, self.options) for rows in chosen])
 
 
 def _peak_bytes() -> int:

@@ -1,0 +1,1 @@
+"""What benchmarks/agreement.py compares, a file for each method."""

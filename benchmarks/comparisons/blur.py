@@ -20,9 +20,13 @@ from benchmarks.models import Case
 from benchmarks.peer_workers.launcher import Worker
 from transforms.attribution.explainer import Explainer
 
-GRAD_STEP, PAGE_SIGMA, MARGIN = 0.01, 3.0, 18
-PAIR_STEPS, OUR_STEPS = (100, 400, 1600), 200
-DEFAULT_SIGMA, DEFAULT_STEPS = 50.0, 100
+GRAD_STEP, DEFAULT_SIGMA, DEFAULT_STEPS = 0.01, 50.0, 100
+PAGE_SIGMA, MARGIN = 3.0, 18
+PAIR_STEPS, OUR_STEPS = (25, 100, 400, 1600), 800
+# A left sum's error falls with 1/n, to a quarter each time; what the two cut off of the Gaussian stays.
+FALLS_TO = 0.5
+# By how much PAIR's sum misses more: its first step, from σ = 0 to 0.5, counts nothing, for a blur of 0.01 is none.
+TIMES = 5
 
 
 def on_page(case: Case) -> Case:
@@ -54,26 +58,31 @@ def of_formula(ground: Ground, peer: str, worker: Worker) -> Iterator[Check]:
 
 
 def of_page(ground: Ground, peer: str, worker: Worker) -> Iterator[Check]:
-    """On a page: the more steps PAIR takes, the nearer it comes to ours."""
+    """On a page: the more steps PAIR takes, the nearer it comes to ours, if its differences shrink with them."""
     method = {"name": "blur_integrated_gradients", "max_sigma": PAGE_SIGMA}
     explainer = ground.explainer(ground.model(), method=method, steps=OUR_STEPS)
     ours = attributions(explainer.explain(ground.case.inputs, ground.case.labels))
-    medians, largest = [], 0.0
-    for steps in PAIR_STEPS:
-        theirs = _pair(ground, worker, PAGE_SIGMA, steps)
-        errors = np.abs(theirs - ours).sum(axis=(1, 2, 3)) / np.abs(ours).sum(axis=(1, 2, 3))
-        medians.append(float(np.median(errors)))
-        largest = float(errors.max())
+    shrinking = [_distances(ours, _pair(ground, worker, PAGE_SIGMA, n, PAGE_SIGMA / n)) for n in PAIR_STEPS]
+    fixed = _distances(ours, _pair(ground, worker, PAGE_SIGMA, PAIR_STEPS[-1]))
+    medians = [float(np.median(found)) for found in shrinking]
     yield Check(
-        f"blur integrated gradients, PAIR's n = {', '.join(map(str, PAIR_STEPS))}",
+        f"blur integrated gradients, PAIR's n = {', '.join(map(str, PAIR_STEPS))}, grad_step {PAGE_SIGMA:g}/n",
         peer,
         ground.name,
         len(ours),
-        largest,
-        "relative L1 difference to ours falls to less than half each time; the largest is that of the last n",
-        all(after < before / 2 for before, after in itertools.pairwise(medians)),
-        {"medians": dict(zip(map(str, PAIR_STEPS), medians, strict=True))},
+        float(shrinking[-1].max()),
+        "median relative L1 difference at least halves each time; the largest is that of the last n",
+        all(after < FALLS_TO * before for before, after in itertools.pairwise(medians)),
+        {
+            "medians": dict(zip(map(str, PAIR_STEPS), medians, strict=True)),
+            f"median_with_grad_step_{GRAD_STEP}": float(np.median(fixed)),
+        },
     )
+
+
+def _distances(ours: Doubles, theirs: Doubles) -> Doubles:
+    """Relative L1, [rows]."""
+    return np.asarray(np.abs(theirs - ours).sum(axis=(1, 2, 3)) / np.abs(ours).sum(axis=(1, 2, 3)))
 
 
 def _completeness(ground: Ground, peer: str, theirs: Doubles) -> Check:
@@ -91,14 +100,14 @@ def _completeness(ground: Ground, peer: str, theirs: Doubles) -> Check:
         ground.name,
         len(missing),
         float(missing.max()),
-        "relative delta: median of ours below 1 %, of PAIR's above 5 %; the largest is PAIR's",
-        medians[0] < 0.01 and medians[1] > 0.05,
+        f"relative delta: median of ours below 1 %, PAIR's over {TIMES} times ours; the largest is PAIR's",
+        medians[0] < 0.01 and medians[1] > TIMES * medians[0],
         {"median_ours": medians[0], "median_pair": medians[1], "largest_ours": float(ours.relative_delta.max())},
     )
 
 
-def _pair(ground: Ground, worker: Worker, sigma: float, steps: int) -> Doubles:
-    arguments = {"max_sigma": sigma, "steps": steps, "grad_step": GRAD_STEP, "batch_size": 100}
+def _pair(ground: Ground, worker: Worker, sigma: float, steps: int, grad_step: float = GRAD_STEP) -> Doubles:
+    arguments = {"max_sigma": sigma, "steps": steps, "grad_step": grad_step, "batch_size": 100}
     return ground.ask(worker, len(ground.case.inputs), {"method": "BlurIG", "arguments": arguments})
 
 

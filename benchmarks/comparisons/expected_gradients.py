@@ -43,7 +43,7 @@ def of_inputs(ground: Ground, peer: str, worker: Worker) -> Iterator[Check]:
         rows,
         float(score.max()),
         f"{WITHIN:.0%} of the values within 3 standard errors, in which the largest is given; root mean square near 1",
-        within >= WITHIN and square <= ROOT_MEAN_SQUARE and not apart[~drawn].any(),
+        bool(within >= WITHIN and square <= ROOT_MEAN_SQUARE and not apart[~drawn].any()),
         measured | {"runs": RUNS, "our_samples": BACKGROUND, "shap_samples": SAMPLES},
     )
     yield Check(
@@ -53,7 +53,7 @@ def of_inputs(ground: Ground, peer: str, worker: Worker) -> Iterator[Check]:
         rows,
         ratio,
         f"√samples = {np.sqrt(SAMPLES):.1f} in the median, where 1 would be right",
-        abs(ratio / np.sqrt(SAMPLES) - 1) <= VARIANCE_ERROR,
+        bool(abs(ratio / np.sqrt(SAMPLES) - 1) <= VARIANCE_ERROR),
     )
 
 

@@ -11,7 +11,7 @@ from benchmarks.peer_workers.launcher import Worker
 
 STEPS, FRACTION, MAX_DIST = 50, 0.25, 0.02
 # Two features whose gradients are equal to rounding move in either order, and from there on the paths are two.
-SAME, LEAST_SAME = 1e-4, 0.9
+SAME, LEAST_SAME = 1e-4, 0.95
 
 
 def of_inputs(ground: Ground, peer: str, worker: Worker) -> Iterator[Check]:

@@ -11,7 +11,7 @@ from benchmarks.comparisons.checks import ROUNDING, Check, Doubles, Ground, attr
 from benchmarks.peer_workers.launcher import Worker
 from transforms.attribution.rules import quadrature
 
-STEPS, ROWS = 50, 100
+STEPS = 50
 RULES = {
     "gauss_legendre": "gausslegendre",
     "riemann_left": "riemann_left",

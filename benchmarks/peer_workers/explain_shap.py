@@ -27,7 +27,7 @@ def main() -> None:
         explainer = shap.GradientExplainer(model, case.inputs[-options["background"] :], local_smoothing=0)
         runs = []
         for run in range(options["runs"]):
-            values, _, variances = explainer.shap_values(
+            values, variances, _ = explainer.shap_values(
                 inputs,
                 nsamples=options["samples"],
                 ranked_outputs=labels[:, np.newaxis],

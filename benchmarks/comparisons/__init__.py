@@ -1,1 +1,0 @@
-"""What benchmarks/agreement.py compares, a file for each method."""

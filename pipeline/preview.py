@@ -40,6 +40,8 @@ def preview(
     explainer = Explainer.load(config.model, config.attribution, trusted)
     prepared = prepare(config, root, explainer, planning.Known())
     listed = Table(box=None, show_header=False)
+    listed.add_column()
+    listed.add_column(overflow="fold")  # a long path is there to the last letter
     for name, value in _facts(config, prepared, explainer).items():
         listed.add_row(name, value)
     console.print(listed, soft_wrap=True, markup=False)

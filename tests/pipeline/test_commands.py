@@ -99,7 +99,7 @@ def test_plan_writes_nothing(attribeam: Command, written: Any, tmp_path: pathlib
     code, said, _ = attribeam("plan", config)
     assert code == 0
     for fact in ("23 rows in 1 files", "184 (8 steps a row)", "x [4]", str(tmp_path / "out")):
-        assert fact in said
+        assert "".join(fact.split()) in "".join(said.split()), "a table folds its lines"
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -52,7 +52,7 @@ def references(out: str) -> References:
 def explained(job: Any, out: str, **given: Any) -> np.ndarray:
     """The attributions that a notebook gives, in the order of the rows, from what a run pinned."""
     rows = datasets.rows()
-    explainer = Explainer.load(job.model, job.attribution, references(out))
+    explainer = Explainer.load(job.model, job.attribution, references=references(out))
     ids = [str(name) for name in rows["name"]]
     found = explainer.explain(rows["pixels"], target=rows["label"], row_ids=ids, **given)
     return found.attributions["x"].astype(np.float64)

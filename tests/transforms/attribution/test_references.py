@@ -95,7 +95,7 @@ def test_every_row_of_the_pool_is_drawn_equally_often():
 def engine(model_of):
     config = AttributionConfig(target=1, steps=8, baseline=["mean", {"samples": 3}])
     model = model_of(models.mlp, x=X)
-    return Explainer(model, config, references_of_rows({"x": rows(30, seed=1)}, config, model))
+    return Explainer(model, config, references=references_of_rows({"x": rows(30, seed=1)}, config, model))
 
 
 def test_samples_are_averaged_beside_others(engine, explainer):
@@ -114,7 +114,7 @@ def test_every_noisy_copy_draws_anew(engine, explainer):
     noise = {"kind": "smoothgrad", "draws": 2, "sigma": 0.3}
     config = AttributionConfig(target=1, steps=8, baseline={"samples": 3}, noise=noise)
     x, pool = rows(), engine.references.arrays["x"]["samples"]
-    found = Explainer(engine.model, config, engine.references).explain(x, row_ids=IDS)
+    found = Explainer(engine.model, config, references=engine.references).explain(x, row_ids=IDS)
     drawn = np.stack([generator(0, "noise", "x", name).standard_normal((2, N)) for name in IDS])
     noisy = (x[:, np.newaxis] + 0.3 * drawn).astype(np.float32)
     plain = explainer(engine.model, target=1, steps=8)
@@ -145,7 +145,9 @@ def test_inputs_draw_the_same_rows(model_of):
     model = model_of(models.product, a=X, b=X)
     # of Σ ab, the outputs at the baselines are those of whole rows of the dataset: all the same ones here
     pool = {"a": np.eye(N, dtype=np.float32), "b": 5 * np.eye(N, dtype=np.float32)}
-    found = Explainer(model, config, references_of_rows(pool, config, model)).explain({"a": a, "b": b}, row_ids=IDS)
+    found = Explainer(model, config, references=references_of_rows(pool, config, model)).explain(
+        {"a": a, "b": b}, row_ids=IDS
+    )
     np.testing.assert_allclose(found.baseline_output, 5, rtol=1e-6)
 
 
@@ -161,11 +163,11 @@ def test_a_baseline_of_a_dataset_that_is_not_there(model_of, baseline):
 def test_arrays_of_a_users_own(model_of):
     config = AttributionConfig(target=0, steps=3, baseline="mean")
     model = model_of(models.mlp, x=X)
-    found = Explainer(model, config, References({"x": {"mean": np.ones(N)}})).explain(rows())
+    found = Explainer(model, config, references=References({"x": {"mean": np.ones(N)}})).explain(rows())
     wanted = Explainer(model, AttributionConfig(target=0, steps=3, baseline={"constant": 1})).explain(rows())
     np.testing.assert_allclose(found.attributions["x"], wanted.attributions["x"], atol=1e-6)
     with pytest.raises(UsageError, match="E_BASELINE_SHAPE"):
-        Explainer(model, config, References({"x": {"mean": np.ones(N + 1)}})).explain(rows())
+        Explainer(model, config, references=References({"x": {"mean": np.ones(N + 1)}})).explain(rows())
 
 
 def test_no_rows_are_no_dataset(model_of):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from transforms.attribution.kernel import Paths
 from transforms.attribution.rules import Level, Quadrature
-from transforms.attribution.work import Rows, Work, at_rows
+from transforms.attribution.work import Rows, Work, at_rows, span, stacked
 from transforms.errors import UsageError
 
 Values = npt.NDArray[Any]
@@ -120,7 +120,7 @@ def next_call(queue: deque[Block], tiles: Sequence[Quadrature], slots: int) -> C
 
 def _paths(segments: Sequence[Segment], chosen: Sequence[Quadrature]) -> Paths:
     return Paths(
-        _stack([[value[part.rows] for value in part.work.heads] for part in segments]),
+        _stack([[value[span(part.rows)] for value in part.work.heads] for part in segments]),
         _stack([[at_rows(value, part.rows) for value in part.work.starts] for part in segments]),
         np.concatenate([part.work.chosen.target[part.rows] for part in segments]).astype(np.int32),
         np.concatenate([rule.nodes for rule in chosen]),
@@ -129,4 +129,4 @@ def _paths(segments: Sequence[Segment], chosen: Sequence[Quadrature]) -> Paths:
 
 
 def _stack(parts: Iterable[list[Values]]) -> list[Values]:
-    return [np.concatenate(values) for values in zip(*parts, strict=True)]
+    return [stacked(values) for values in zip(*parts, strict=True)]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from transforms.attribution.batching import OUT_OF_MEMORY, Batching
 from transforms.attribution.kernel import Kernel, Paths, Shape, round_up
 from transforms.attribution.layers import Layer
+from transforms.attribution.work import stacked
 
 Values = npt.NDArray[Any]
 # Rows of a call that must always be full: few, for a batch or a level of it leaves that many to pad
@@ -81,7 +82,7 @@ class Compute:
                 todo += _halved(part, most)
             else:
                 pieces.append((found, np.zeros(slots, dtype=bool)))
-        sums = [np.concatenate(values) for values in zip(*(values for values, _ in pieces), strict=True)]
+        sums = [stacked(values) for values in zip(*(values for values, _ in pieces), strict=True)]
         return sums, np.concatenate([lost for _, lost in pieces])
 
     def _one_slot(self, paths: Paths) -> tuple[list[Values], Mask]:

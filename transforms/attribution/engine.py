@@ -14,7 +14,7 @@ from transforms.attribution.calls import Block, Call, next_call, tile
 from transforms.attribution.compute import Compute
 from transforms.attribution.device import CALLS_IN_FLIGHT
 from transforms.attribution.rules import Level
-from transforms.attribution.work import Mask, Rows, Work
+from transforms.attribution.work import Mask, Rows, Work, span, stacked
 
 # With a stem, rows whose level is full wait for so many others, as long as there is enough else to compute: one way
 # back through the stem for all costs less than many small ones.
@@ -131,5 +131,7 @@ class Engine:
 
 def _sums(blocks: Sequence[Block]) -> list[npt.NDArray[np.float64]]:
     """The sums of rows of several works: [rows · targets, *shape] for each explained input of the head."""
-    parts = [[total[block.rows].reshape(-1, *total.shape[2:]) for total in block.work.sums[:-1]] for block in blocks]
-    return [np.concatenate(values) for values in zip(*parts, strict=True)]
+    parts = [
+        [total[span(block.rows)].reshape(-1, *total.shape[2:]) for total in block.work.sums[:-1]] for block in blocks
+    ]
+    return [stacked(values) for values in zip(*parts, strict=True)]

@@ -89,15 +89,15 @@ class Work:
     def add(self, rows: Rows, sums: Sequence[Values], lost: Mask) -> Rows:
         """Add what slots gave, [slots, targets, *shape]; `rows` ascend, once a slot. The rows whose level is full."""
         unique, first, count = np.unique(rows, return_index=True, return_counts=True)
-        several, fresh = len(unique) < len(rows), self._fresh[unique]
+        several, fresh, where = len(unique) < len(rows), self._fresh[unique], span(unique)
         with np.errstate(over="ignore", invalid="ignore"):
             for total, value in zip(self.sums, sums, strict=True):
                 added = np.add.reduceat(value, first, axis=0, dtype=np.float64) if several else value
                 if fresh.all():
-                    total[unique] = added
+                    total[where] = added
                     continue
                 total[unique[fresh]] = 0
-                total[unique] += added
+                total[where] += added
         self._fresh[unique] = False
         self.lost[rows] |= lost
         self._missing[unique] -= count
@@ -118,13 +118,14 @@ class Work:
             first: there is no level before it to compare with.
         """
         change, size = np.zeros((2, len(rows), self.chosen.target.shape[1]))
+        where = span(rows)
         with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
             for index, gradient in enumerate(gradients):
                 values = self._multiplied(index, rows, gradient).astype(np.float32)
                 if not first:
-                    change += _norm(values - self.attributions[index][rows])
+                    change += _norm(values - self.attributions[index][where])
                     size += _norm(values)
-                self.attributions[index][rows] = values
+                self.attributions[index][where] = values
             # nothing changed and nothing there: no error either
             self.change[rows] = np.nan if first else np.where(change == 0, 0.0, change / size)
         self.steps[rows] = level.steps
@@ -132,7 +133,7 @@ class Work:
     def _multiplied(self, index: int, rows: Rows, gradient: Values) -> Values:
         if self._factor is None:
             return gradient
-        factor = self._factor(self.inputs[index][rows], at_rows(self.baselines[index], rows))
+        factor = self._factor(self.inputs[index][span(rows)], at_rows(self.baselines[index], rows))
         found: Values = factor[:, np.newaxis] * gradient
         return found
 
@@ -147,7 +148,18 @@ class Work:
 
 def at_rows(value: Values, rows: Rows) -> Values:
     """Of [rows, *shape], or of [1, *shape] which all rows share, the chosen ones."""
-    return np.broadcast_to(value, (len(rows), *value.shape[1:])) if len(value) == 1 else value[rows]
+    return np.broadcast_to(value, (len(rows), *value.shape[1:])) if len(value) == 1 else value[span(rows)]
+
+
+def span(rows: Rows) -> slice | Rows:
+    """An index of these rows that copies nothing where they lie side by side."""
+    together = len(rows) and rows[-1] - rows[0] == len(rows) - 1 and bool((np.diff(rows) == 1).all())
+    return slice(int(rows[0]), int(rows[-1]) + 1) if together else rows
+
+
+def stacked(parts: Sequence[Values]) -> Values:
+    """One after another; a single part as it is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _norm(values: Values) -> npt.NDArray[np.float64]:

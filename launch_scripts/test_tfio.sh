@@ -6,7 +6,7 @@ set -euo pipefail
 
 # tensorflow-io 0.37 and TensorFlow 2.16 are built for these.
 export ATTRIBEAM_PYTHONS="python3.11 python3.10"
-ATTRIBEAM_VENV="${ATTRIBEAM_TFIO_VENV:-$(dirname -- "${BASH_SOURCE[0]}")/../.venv-tfio}"
+ATTRIBEAM_VENV="${ATTRIBEAM_TFIO_VENV:-$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)/.venv-tfio}"
 
 # shellcheck source-path=SCRIPTDIR source=environment.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"

@@ -39,6 +39,8 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 # a method of one gradient a row gets as many rows as all of them have gradients
 MOST_ROWS = 4000
+# until the batch size is found
+WARM_S = 8.0
 
 
 class Timed:
@@ -48,7 +50,8 @@ class Timed:
         self._explainer, self._inputs, self._labels = explainer, inputs, labels
         steps = self._explain(8).steps.mean()
         self.rows = int(min(MOST_ROWS, len(inputs), max(8, rows * 50 / steps)))
-        for _ in range(3):  # the batch size is found
+        started = time.monotonic()
+        while time.monotonic() - started < WARM_S:
             self._explain(self.rows)
 
     def _explain(self, rows: int) -> Any:

@@ -170,6 +170,12 @@ def _evaluate(
             f"{run.place.root} explains the layer {config.model.layer!r}, whose values cannot be taken away from the"
             " input; evaluate a run that explains the inputs",
         )
+    if config.attribution.code:
+        raise UsageError(
+            "E_EVALUATE_CODE",
+            f"{run.place.root} runs {config.attribution.code[0]}, and evaluate imports no code of yours; evaluate a run"
+            " without functions of your own",
+        )
     evaluator = handle.acquire(lambda: Evaluator.load(config.model, config.attribution, settings))
     check_baselines(AttributionConfig(baseline=settings.fill), evaluator.explainer.model.inputs)
     job = _job(run, first, settings, excluded, evaluator)

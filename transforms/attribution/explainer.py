@@ -70,7 +70,7 @@ class Explainer:
         self.device = claim_device()
         self._computes = Computes(self.model, config, self._method, self.device != "CPU")
         self._works = self._new_works()
-        adaptive_measure(config, self.model, self.outputs)
+        self._measure = adaptive_measure(config, self.model, self.outputs)
         self._source = LayerSource(self.model, config, self._computes.of)
         self._pool = ThreadPoolExecutor(CALLS_IN_FLIGHT, "kernel")
 
@@ -131,7 +131,7 @@ class Explainer:
         if self.config.copied:
             sources = self.model, self.config, self.references
             copies = Copies(self._once, self._works.chosen, *sources, self._method.jittered)
-            measure = adaptive_measure(self.config, self.model, self._works.outputs)
+            measure = self._measure
             return (AdaptiveNoise(copies.stream, measure, measure.name) if measure else copies).stream(batches)
         return self._once(batches)
 

@@ -78,6 +78,7 @@ class Starts:
     def _start_at_each(self, fed: list[Values], compute: Compute) -> Start:
         """Once for those that are equal: copies of different rows share many baselines."""
         _, first, which = np.unique(_checksums(fed), return_index=True, return_inverse=True)
+        # rows that differ may still have one checksum, and NaN equals nothing
         if not all(np.array_equal(value[first][which], value) for value in fed):
             return self._start_at(fed, compute)
         start = self._start_at([value[first] for value in fed], compute)

@@ -38,6 +38,17 @@ def quadratic(x, h):
     return tf.einsum("bi,bij,bj->b", x, h, x)
 
 
+def square(x):
+    """Σ (x + 1)² tanh x."""
+    return tf.reduce_sum((x + 1) ** 2 * tf.tanh(x), axis=1)
+
+
+def square_written_out(x):
+    """The same function, of other operations."""
+    growth = tf.exp(2 * x)
+    return tf.reduce_sum((x * x + 2 * x + 1) * (growth - 1) / (growth + 1), axis=1)
+
+
 def product(a, b):
     """Σ aᵢ bᵢ, of two inputs."""
     return tf.reduce_sum(a * b, axis=1)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import EPS, mlp, rounding
+from models import EPS, mlp, rounding, square, square_written_out
 
 few = settings(max_examples=6, deadline=None)
 seeds = given(seed=st.integers(0, 2**32 - 1))
@@ -74,15 +74,6 @@ def test_a_feature_at_its_baseline_gets_nothing(model_of, explainer, seed):
     found = explainer(model, steps=8, target=0).explain(x, baselines=start)
     assert not found.attributions["x"][same].any()
     assert found.attributions["x"][~same].all()
-
-
-def square(x):
-    return tf.reduce_sum((x + 1) ** 2 * tf.tanh(x), axis=1)
-
-
-def square_written_out(x):
-    growth = tf.exp(2 * x)
-    return tf.reduce_sum((x * x + 2 * x + 1) * (growth - 1) / (growth + 1), axis=1)
 
 
 @few

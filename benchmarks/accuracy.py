@@ -23,7 +23,7 @@ from benchmarks.models import CASES, Case
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.explanation import Explanation
-from transforms.attribution.model import Model, load_model
+from transforms.attribution.model.model import Model, load_model
 
 TOLERANCES, TRUE_STEPS, COVERAGE, BATCH = (0.05, 0.02, 0.01), 2048, 0.99, 1024
 FIXED = (*range(1, 41), *range(42, 81, 2), *range(84, 161, 4))

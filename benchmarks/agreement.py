@@ -26,7 +26,7 @@ from benchmarks.comparisons import blur, expected_gradients, guided, integrated_
 from benchmarks.comparisons.checks import Check, Ground
 from benchmarks.models import CASES, Case
 from benchmarks.peer_workers import launcher
-from transforms.attribution.device import claim_device
+from transforms.attribution.engine.device import claim_device
 
 Compare = Callable[[Ground, str, launcher.Worker], Iterator[Check]]
 

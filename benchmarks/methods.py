@@ -19,9 +19,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from benchmarks import report
 from benchmarks.models import CASES
+from transforms.attribution.baselines.references import References
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.references import References
 
 REFERENCE: dict[str, Any] = {"steps": 50}
 SEARCHED = {"name": "smooth_taylor", "adaptive_noise": "autvc"}

@@ -29,7 +29,7 @@ from benchmarks.models import CASES, Case
 from benchmarks.peer_workers import launcher
 from pipeline import launch
 from pipeline.config import parse_config
-from transforms.attribution.device import claim_device
+from transforms.attribution.engine.device import claim_device
 
 STEPS, SCAN_SECONDS, COMPARED_ROWS = 50, 1.0, 200
 OPTIONS = {"steps": STEPS, "rule": "gausslegendre"}

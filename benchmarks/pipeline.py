@@ -27,7 +27,7 @@ from benchmarks import report
 from benchmarks.job import Job
 from benchmarks.models import CASES
 from benchmarks.raw import Raw
-from transforms.attribution.device import claim_device
+from transforms.attribution.engine.device import claim_device
 
 STEPS, SIZES = 50, tuple(2**power for power in range(12))
 # rows that take some 10 to 40 seconds; raw batches that are tried

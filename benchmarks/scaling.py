@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks import report
 from benchmarks.job import Job
 from benchmarks.models import Case
-from transforms.attribution.device import claim_device
+from transforms.attribution.engine.device import claim_device
 
 BASE = {"rows": 4000, "steps": 32, "width": 256, "shard_rows": 1000}
 SERIES = {

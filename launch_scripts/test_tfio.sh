@@ -15,7 +15,7 @@ CONCERNED=(
     tests/transforms/records
     tests/transforms/attribution/test_closed_forms.py
     tests/transforms/attribution/test_explainer.py
-    tests/transforms/attribution/test_models.py
+    tests/transforms/attribution/model/test_models.py
     tests/pipeline/test_run.py
     tests/examples/test_dicom_example.py
 )

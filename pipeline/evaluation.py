@@ -20,7 +20,7 @@ from pipeline.config import JobConfig, parse_config
 from pipeline.launch import differences, known_before
 from pipeline.prepare import prepare
 from pipeline.runner import parse_options, run_pipeline
-from transforms.attribution.baselines import check_baselines
+from transforms.attribution.baselines.given import check_baselines
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.faithfulness.config import EvaluationConfig
 from transforms.attribution.faithfulness.evaluator import Evaluator

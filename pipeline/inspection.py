@@ -17,9 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.excerpts import joined, short_value, shown
-from transforms.attribution import anatomy
-from transforms.attribution.anatomy import Anatomy
-from transforms.attribution.anatomy_parts import LayerInfo, Shape, SignatureInfo
+from transforms.attribution.model import anatomy
+from transforms.attribution.model.anatomy import Anatomy
+from transforms.attribution.model.anatomy_parts import LayerInfo, Shape, SignatureInfo
 from transforms.errors import MAX_MESSAGE_CHARACTERS, AttribeamError, Fault, UsageError
 from transforms.records import source
 from transforms.records.source import FileSummary

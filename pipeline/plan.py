@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import JobConfig
-from transforms.attribution.user_code import source_digest
+from transforms.attribution.model.user_code import source_digest
 from transforms.class_names import read_class_names
 from transforms.errors import AttribeamError, UsageError
 from transforms.records import part

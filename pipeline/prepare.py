@@ -14,11 +14,11 @@ from pipeline.config import JobConfig
 from pipeline.plan import InputFile, Known
 from transforms import buckets
 from transforms.attribute import read_examples
-from transforms.attribution import baselines
-from transforms.attribution.dataset_summary import Request, request
+from transforms.attribution.baselines import given as baselines
+from transforms.attribution.baselines.dataset_summary import Request, request
+from transforms.attribution.baselines.references import References, references_of_rows
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.model_input import ModelInput
-from transforms.attribution.references import References, references_of_rows
+from transforms.attribution.model.model_input import ModelInput
 from transforms.attribution_job import AttributionJob
 from transforms.errors import UsageError
 from transforms.records import part

@@ -18,7 +18,7 @@ from pipeline.status import Watch
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.methods import method_of
-from transforms.attribution.model import Model
+from transforms.attribution.model.model import Model
 from transforms.records.columns import AttributionColumns
 from transforms.records.examples import Layout
 from transforms.storage.manifest import RUN

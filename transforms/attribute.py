@@ -24,9 +24,9 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.attribution import targets
 from transforms.attribution.batch import Batch
+from transforms.attribution.engine.padding import cropped
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.explanation import Explanation
-from transforms.attribution.padding import cropped
 from transforms.attribution_job import AttributionJob
 from transforms.buckets import Bucket, buckets, in_order
 from transforms.overlap import ahead, behind

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from transforms.attribution import baselines
 from transforms.attribution.baseline_config import BlurBaseline, ConstantBaseline, draws
+from transforms.attribution.baselines import given as baselines
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.method_config import SmoothTaylor
-from transforms.attribution.model import Model
+from transforms.attribution.model.model import Model
 from transforms.errors import UsageError
 from transforms.records.examples import Examples, Layout
 from transforms.records.feature import Feature, Varying

@@ -12,9 +12,9 @@ from apache_beam.utils import shared
 
 from transforms.attribute import chunk_rows, read_examples
 from transforms.attribution import targets
-from transforms.attribution.dataset_summary import Request, Summary, merged, nothing, sample_key, summary_of
+from transforms.attribution.baselines.dataset_summary import Request, Summary, merged, nothing, sample_key, summary_of
+from transforms.attribution.baselines.references import references_of
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.references import references_of
 from transforms.attribution_job import AttributionJob
 from transforms.references_file import write_references
 from transforms.shard import Shard

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.attribution.dataset_summary import Key
-from transforms.attribution.references import References
+from transforms.attribution.baselines.dataset_summary import Key
+from transforms.attribution.baselines.references import References
 from transforms.errors import AttribeamError
 from transforms.records.part import PREFIX
 from transforms.storage.manifest import BASELINES, sha256_of

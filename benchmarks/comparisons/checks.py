@@ -13,7 +13,7 @@ from benchmarks.models import Case
 from benchmarks.peer_workers import launcher
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.model import Model, load_model
+from transforms.attribution.model.model import Model, load_model
 
 Doubles = npt.NDArray[np.float64]
 # Rounding of float32 sums of up to a thousand terms in another order, relative to the row's largest attribution.

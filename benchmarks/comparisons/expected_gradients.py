@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.comparisons.checks import Check, Doubles, Ground, attributions
 from benchmarks.peer_workers.launcher import Worker
-from transforms.attribution.references import References
+from transforms.attribution.baselines.references import References
 
 BACKGROUND, RUNS, SAMPLES = 100, 30, 300
 # Of normal means with measured standard errors, 0.5 % lie beyond three of them (Student's t, 29 degrees of freedom).

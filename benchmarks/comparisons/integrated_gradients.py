@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.comparisons.checks import ROUNDING, Check, Doubles, Ground, attributions, differences
 from benchmarks.peer_workers.launcher import Worker
-from transforms.attribution.rules import quadrature
+from transforms.attribution.methods.rules import quadrature
 
 STEPS = 50
 RULES = {

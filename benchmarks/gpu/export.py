@@ -30,8 +30,8 @@ from tensorflow.compiler.xla.service import hlo_pb2
 
 from benchmarks.models import CASES, Case
 from transforms.attribution.config import ModelConfig
-from transforms.attribution.kernel import Kernel, Paths
-from transforms.attribution.model import Model, load_model
+from transforms.attribution.engine.kernel import Kernel, Paths
+from transforms.attribution.model.model import Model, load_model
 
 Values = npt.NDArray[Any]
 LARGE, FILE_BYTES = 1024, 32 << 20

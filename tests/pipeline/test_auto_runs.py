@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 from datasets import attributions, launch, read
 
+from transforms.attribution.engine.kernel import Kernel
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.kernel import Kernel
 from transforms.storage.place import open_place
 from transforms.verify import verify_run
 

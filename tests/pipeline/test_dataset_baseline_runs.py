@@ -14,10 +14,10 @@ from datasets import attributions, launch, parts, read
 
 from pipeline import launch as launching
 from transforms import dataset_baselines
+from transforms.attribution.baselines.references import References, references_of_rows
+from transforms.attribution.baselines.row_baselines import draw_rows
 from transforms.attribution.batch import Batch
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.references import References, references_of_rows
-from transforms.attribution.row_baselines import draw_rows
 from transforms.errors import AttribeamError, UsageError
 from transforms.references_file import read_references
 from transforms.storage.manifest import BASELINES, MANIFEST, RUN, read_json

@@ -14,9 +14,9 @@ from rich.console import Console
 
 from pipeline.inspection import MAX_FILES, MAX_LINES, inspect_path, shown
 from pipeline.preview import hoisted
-from transforms.attribution import anatomy
 from transforms.attribution.config import ModelConfig
-from transforms.attribution.model import load_model
+from transforms.attribution.model import anatomy
+from transforms.attribution.model.model import load_model
 from transforms.errors import UsageError
 
 HOSTILE = "[red]x[/red]\x1b[31m\n\u202eevil"

@@ -10,8 +10,8 @@ import pytest
 
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.model import Model
-from transforms.attribution.model_input import ModelInput
+from transforms.attribution.model.model import Model
+from transforms.attribution.model.model_input import ModelInput
 from transforms.buckets import buckets, check_attribution, explained_shapes, in_order, usual_lengths, usual_shapes
 from transforms.errors import UsageError
 from transforms.records.examples import Examples, Layout

@@ -17,10 +17,10 @@ from apache_beam.utils import shared
 
 from pipeline import plan as planning
 from pipeline.prepare import prepare
-from transforms.attribution import dataset_summary
+from transforms.attribution.baselines import dataset_summary
+from transforms.attribution.baselines.references import References
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.references import References
 from transforms.dataset_baselines import (
     BaselinePlan,
     ComputeBaselines,

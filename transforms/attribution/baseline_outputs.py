@@ -22,7 +22,7 @@ from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.methods import method_of
-from transforms.attribution.probabilities import entropy_share, given_reading, known_reading, likely_reading
+from transforms.attribution.model.probabilities import entropy_share, given_reading, known_reading, likely_reading
 
 log = logging.getLogger(__name__)
 Values = npt.NDArray[Any]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.model_input import ModelInput
+from transforms.attribution.model.model_input import ModelInput
 from transforms.errors import UsageError
 
 Values = npt.NDArray[Any]

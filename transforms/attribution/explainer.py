@@ -11,29 +11,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution import baselines as base
 from transforms.attribution import targets
-from transforms.attribution.adaptive_noise import AdaptiveNoise
-from transforms.attribution.aiming import aim
+from transforms.attribution.baselines import given as base
+from transforms.attribution.baselines.max_entropy import check_max_entropy
+from transforms.attribution.baselines.references import References
 from transforms.attribution.batch import Batch, by_name, check_inputs
-from transforms.attribution.computes import Computes
 from transforms.attribution.config import AttributionConfig, ModelConfig
-from transforms.attribution.copies import Copies
-from transforms.attribution.device import CALLS_IN_FLIGHT, claim_device
-from transforms.attribution.engine import Engine
+from transforms.attribution.copies.adaptive_noise import AdaptiveNoise
+from transforms.attribution.copies.copies import Copies
+from transforms.attribution.copies.map_measures import adaptive_measure
+from transforms.attribution.engine.computes import Computes
+from transforms.attribution.engine.device import CALLS_IN_FLIGHT, claim_device
+from transforms.attribution.engine.engine import Engine
+from transforms.attribution.engine.guided import Guided
+from transforms.attribution.engine.kernel import Shape
+from transforms.attribution.engine.layer_source import LayerSource
+from transforms.attribution.engine.precision import Course, Trial
+from transforms.attribution.engine.starts import Starts
+from transforms.attribution.engine.works import Works
 from transforms.attribution.explanation import Explanation
-from transforms.attribution.guided import Guided
-from transforms.attribution.kernel import Shape
-from transforms.attribution.layer_source import LayerSource
-from transforms.attribution.map_measures import adaptive_measure
-from transforms.attribution.max_entropy import check_max_entropy
 from transforms.attribution.method_config import GuidedIntegratedGradients
 from transforms.attribution.methods import method_of
-from transforms.attribution.model import Model, load_model
-from transforms.attribution.precision import Course, Trial
-from transforms.attribution.references import References
-from transforms.attribution.starts import Starts
-from transforms.attribution.works import Works
+from transforms.attribution.model.aiming import aim
+from transforms.attribution.model.model import Model, load_model
 
 Values = npt.NDArray[Any]
 

@@ -9,9 +9,9 @@ import pytest
 from models import save_function
 
 from transforms.attribution.config import AttributionConfig, ModelConfig
+from transforms.attribution.engine.kernel import Kernel
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.kernel import Kernel
-from transforms.attribution.model import load_model
+from transforms.attribution.model.model import load_model
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def fresh(monkeypatch, kernels):
             kernels[key] = Kernel(model, *rest)
         return kernels[key]
 
-    monkeypatch.setattr("transforms.attribution.computes.Kernel", shared)
+    monkeypatch.setattr("transforms.attribution.engine.computes.Kernel", shared)
     return lambda model, **fields: Explainer(model, AttributionConfig(**fields))
 
 

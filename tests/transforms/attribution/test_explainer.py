@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 from models import inference_layers, mlp, save_function, saved_keras, status_zoo, with_a_bad_row
 
-from transforms.attribution import anatomy, freezing, loading
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig, ModelConfig
-from transforms.attribution.engine import CALLS_IN_FLIGHT
+from transforms.attribution.engine.engine import CALLS_IN_FLIGHT
 from transforms.attribution.explainer import Explainer
+from transforms.attribution.model import anatomy, freezing, loading
 from transforms.errors import UsageError
 
 STEPS, N = 5, 6

@@ -10,7 +10,7 @@ from transforms.attribution.faithfulness.config import EvaluationConfig
 from transforms.attribution.faithfulness.map_noise import FACTOR, SMALLEST
 from transforms.attribution.faithfulness.perturbation import Perturbation
 from transforms.attribution.faithfulness.sample import no_fill
-from transforms.attribution.model import Model
+from transforms.attribution.model.model import Model
 
 Shapes = Mapping[str, tuple[int, ...]]
 FILLED = ("insertion", "deletion", "infidelity", "infidelity_scaled")

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transforms.attribution.baselines.references import References
+from transforms.attribution.baselines.row_baselines import generator
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig, ModelConfig
-from transforms.attribution.device import claim_device
+from transforms.attribution.engine.device import claim_device
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.faithfulness import one_row, randomisation, sensitivity
 from transforms.attribution.faithfulness.applicable import FILLED, image_input, is_gradient, reasons
@@ -19,9 +21,7 @@ from transforms.attribution.faithfulness.config import EvaluationConfig
 from transforms.attribution.faithfulness.outputs import Outputs
 from transforms.attribution.faithfulness.sample import Sample, filled
 from transforms.attribution.faithfulness.units import folded_to
-from transforms.attribution.model import Model, load_model
-from transforms.attribution.references import References
-from transforms.attribution.row_baselines import generator
+from transforms.attribution.model.model import Model, load_model
 from transforms.attribution.target_config import Reduced
 
 Values = npt.NDArray[Any]

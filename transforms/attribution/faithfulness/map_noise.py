@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.blur import blurred
+from transforms.attribution.baselines.blur import blurred
 from transforms.attribution.faithfulness.curves import simpson
 
 Values = npt.NDArray[Any]

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transforms.attribution.baselines.row_baselines import generator
 from transforms.attribution.faithfulness import infidelity, insertion_deletion, map_noise, perturbation, sparseness
 from transforms.attribution.faithfulness.units import Units
-from transforms.attribution.row_baselines import generator
 
 Values = npt.NDArray[Any]
 Doubles = npt.NDArray[np.float64]

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from transforms.attribution.device import Turn
-from transforms.attribution.kernel import round_up
-from transforms.attribution.model import Model
+from transforms.attribution.engine.device import Turn
+from transforms.attribution.engine.kernel import round_up
+from transforms.attribution.model.model import Model
 
 Values = npt.NDArray[Any]
 Doubles = npt.NDArray[np.float64]

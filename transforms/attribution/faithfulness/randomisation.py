@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from transforms.attribution.model import Model
-from transforms.attribution.row_baselines import generator
-from transforms.attribution.subgraph import imported
+from transforms.attribution.baselines.row_baselines import generator
+from transforms.attribution.model.model import Model
+from transforms.attribution.model.subgraph import imported
 
 Values = npt.NDArray[Any]
 

@@ -16,10 +16,10 @@ from transforms.attribution.baseline_config import (
     SamplesBaseline,
     draws,
 )
-from transforms.attribution.baselines import given_baseline
-from transforms.attribution.model_input import ModelInput
-from transforms.attribution.references import References
-from transforms.attribution.row_baselines import RowBaseline, row_baselines
+from transforms.attribution.baselines.given import given_baseline
+from transforms.attribution.baselines.references import References
+from transforms.attribution.baselines.row_baselines import RowBaseline, row_baselines
+from transforms.attribution.model.model_input import ModelInput
 
 Values = npt.NDArray[Any]
 

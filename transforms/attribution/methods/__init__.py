@@ -16,7 +16,7 @@ from transforms.attribution.methods import (
     smooth_taylor,
 )
 from transforms.attribution.methods.method import Method
-from transforms.attribution.user_code import load_function
+from transforms.attribution.model.user_code import load_function
 
 METHODS: dict[str, Callable[[AttributionConfig], Method]] = {
     "integrated_gradients": integrated_gradients.method,

@@ -13,12 +13,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from transforms.attribution.blur import cosines, reach, waves
+from transforms.attribution.baselines.blur import cosines, reach, waves
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.integrand import Integrand, weighted_sum
 from transforms.attribution.method_config import BlurIntegratedGradients
+from transforms.attribution.methods.integrand import Integrand, weighted_sum
 from transforms.attribution.methods.method import Method
-from transforms.attribution.rules import levels
+from transforms.attribution.methods.rules import levels
 
 # Below this the blur of a pixel reaches no other in any precision.
 LEAST_SIGMA = 0.05

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.methods.method import Method
-from transforms.attribution.rules import doubling
+from transforms.attribution.methods.rules import doubling
 
 
 def method(config: AttributionConfig) -> Method:

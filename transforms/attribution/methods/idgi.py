@@ -12,9 +12,9 @@ from typing import Any
 import tensorflow as tf
 
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.integrand import Integrand, Points, gradients_of, straight, sum_by_slot
+from transforms.attribution.methods.integrand import Integrand, Points, gradients_of, straight, sum_by_slot
 from transforms.attribution.methods.method import Method
-from transforms.attribution.rules import doubling
+from transforms.attribution.methods.rules import doubling
 
 
 def method(config: AttributionConfig) -> Method:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.methods.method import Method
-from transforms.attribution.rules import levels
+from transforms.attribution.methods.rules import levels
 
 
 def method(config: AttributionConfig) -> Method:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.integrand import STRAIGHT, Integrand
-from transforms.attribution.rules import Level, Quadrature
+from transforms.attribution.methods.integrand import STRAIGHT, Integrand
+from transforms.attribution.methods.rules import Level, Quadrature
 
 Values = npt.NDArray[Any]
 

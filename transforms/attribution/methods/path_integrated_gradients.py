@@ -14,9 +14,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.integrand import Integrand, Path, weighted_sum
+from transforms.attribution.methods.integrand import Integrand, Path, weighted_sum
 from transforms.attribution.methods.method import Method
-from transforms.attribution.rules import levels
+from transforms.attribution.methods.rules import levels
 from transforms.errors import UsageError
 
 # x and x′, [points, *shape], and α, [points, 1, ...] → the points and ∂point/∂α, [points, *shape]

@@ -16,7 +16,7 @@ from transforms.attribution.faithfulness.config import EvaluationConfig
 from transforms.attribution.faithfulness.evaluator import Evaluator
 from transforms.attribution.faithfulness.metrics import METRICS
 from transforms.attribution.faithfulness.sample import Sample
-from transforms.attribution.model import Model
+from transforms.attribution.model.model import Model
 
 WEIGHTS = np.random.default_rng(13).normal(size=(16, 16)).astype(np.float32)
 ROWS = 4

@@ -13,7 +13,7 @@ from models import inference_layers, mlp, saved_keras, scaled
 from transforms.attribution.config import ModelConfig
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.faithfulness.randomisation import rank_correlation, shuffled, similarity
-from transforms.attribution.model import Model, load_model
+from transforms.attribution.model.model import Model, load_model
 
 ROWS = np.random.default_rng(10).normal(size=(5, 6)).astype(np.float32)
 

@@ -1,0 +1,1 @@
+"""Where paths start: values of the configuration, of a row, of a dataset."""

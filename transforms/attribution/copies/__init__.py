@@ -1,0 +1,1 @@
+"""Several explanations of a row, and how they become one."""

@@ -1,0 +1,1 @@
+"""From batches to full calls of the compiled kernel, and back."""

@@ -1,0 +1,1 @@
+"""The model that is explained: loaded, frozen, cut at a layer, and looked into."""

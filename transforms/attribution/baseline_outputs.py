@@ -59,7 +59,7 @@ def baseline_outputs(explainer: Explainer, shapes: Mapping[str, tuple[int, ...]]
         shapes: of one row of each input.
     """
     model, config = explainer.model, explainer.config
-    if len(model.explained) < len(model.inputs) or method_of(config).only == "input":
+    if len(model.explained) < len(model.inputs) or method_of(config).drawn == "input":
         return []
     found = []
     for singles in _shared(config, [spec.name for spec in model.explained]):

@@ -28,7 +28,10 @@ class Batch:
         chosen: int64 [rows, targets], the explained entries of the output where they are known beforehand.
         alike: so many rows, one after another, have the same inputs, all through the batch.
         sigma: of Gaussian baselines, float64 [rows], instead of what the configuration says.
-        places: α of each row's only point, float64 [rows, 1], where the method draws it.
+        draws: by explained input, noisy copies of each row, or its baselines, [rows, draws, *shape], for a method that
+            takes one gradient for each.
+        samples: which rows of the dataset's pool the draws are, int64 [rows, draws]; None: not just that.
+        places: α of the point between the row and each of them, float64 [rows, draws], where the method draws it.
         held_starts: by held input, [1, *shape]: what it is at the baseline, where that is not what it is in the row.
         lost: rows that do not fit into memory, bool [rows]; None: there are none so far.
         lengths: by input whose rows are filled up to one length, their own ones, int64 [rows]. What is beyond is
@@ -43,6 +46,8 @@ class Batch:
     chosen: npt.NDArray[np.int64] | None = None
     alike: int = 1
     sigma: npt.NDArray[np.float64] | None = None
+    draws: Mapping[str, Values] = dataclasses.field(default_factory=dict)
+    samples: npt.NDArray[np.int64] | None = None
     places: npt.NDArray[np.float64] | None = None
     held_starts: Mapping[str, Values] = dataclasses.field(default_factory=dict)
     lost: npt.NDArray[np.bool_] | None = None

@@ -130,7 +130,7 @@ class Explainer:
         batches = self._source.stream(batches)
         if self.config.copied:
             sources = self.model, self.config, self.references
-            copies = Copies(self._once, self._works.chosen, *sources, self._method.jittered)
+            copies = Copies(self._once, self._works.chosen, *sources, self._method.drawn)
             measure = self._measure
             return (AdaptiveNoise(copies.stream, measure, measure.name) if measure else copies).stream(batches)
         return self._once(batches)

@@ -40,8 +40,8 @@ class Explanation:
             float32 gives none.
         steps: gradient evaluations spent, int32 [n].
         blind_share: of the row's features, those equal to their baseline, float32 [n].
-        baseline_spread: with several baselines, the mean distance of their attributions from the mean, over Σ |mean|,
-            float32 [n]; else None.
+        baseline_spread: with several baselines, Σ standard deviation of their attributions over Σ |mean|, float32 [n];
+            else None.
         status: `ok`, `unconverged`, `flat` or `nonfinite`, [n].
         faults: rows of the batch that could not be explained: E_OUT_OF_MEMORY.
         lengths: by explained tensor whose rows are filled up to one length, their own ones, int64 [n]; the
@@ -141,6 +141,13 @@ def assess(
     status = np.where(near & steady, "ok", "unconverged")
     status = np.where(np.isfinite(delta), np.where(flat, "flat", status), "nonfinite")
     return Assessment(delta, relative, status, steady & (flat | near))
+
+
+def share(part: Doubles, whole: Doubles) -> Doubles:
+    """Part over whole; no part of nothing is 0."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Doubles = np.where(part == 0, 0.0, part / whole)
+    return found
 
 
 def sum_rows(attributions: Mapping[str, Values], leading: int = 1) -> Doubles:

@@ -70,9 +70,18 @@ class References:
         Raises:
             UsageError: E_BASELINE_DATASET when no rows are here.
         """
-        pool = self._array("samples", spec).astype(spec.point_dtype, copy=False)
+        pool = self.pool(spec)
         drawn: Values = pool[draw_rows(len(pool), baseline.samples, seed, names)]
         return drawn
+
+    def pool(self, spec: ModelInput) -> Values:
+        """The rows that samples are drawn from, [pool, *shape] in the input's point dtype.
+
+        Raises:
+            UsageError: E_BASELINE_DATASET when no rows are here.
+        """
+        found: Values = self._array("samples", spec).astype(spec.point_dtype, copy=False)
+        return found
 
     def _array(self, kind: str, spec: ModelInput) -> Values:
         if kind not in self.arrays.get(spec.name, {}):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,7 @@ from transforms.attribution.baseline_config import (
 from transforms.attribution.baselines.blur import blurred
 
 Values = npt.NDArray[Any]
-Drawn = UniformBaseline | GaussianBaseline
-RowBaseline = BlurBaseline | MaxDistanceBaseline | Drawn
+RowBaseline = BlurBaseline | MaxDistanceBaseline | UniformBaseline | GaussianBaseline
 
 
 def generator(seed: int, *names: object) -> np.random.Generator:
@@ -47,12 +46,12 @@ def row_baselines(
     if isinstance(baseline, MaxDistanceBaseline):
         low, high = baseline.max_distance
         return np.where(rows - low > high - rows, low, high).astype(rows.dtype)[:, np.newaxis]
-    drawn = np.stack([_drawn(baseline, rows.shape[1:], generator(seed, *name)) for name in names])
+    numbers = [generator(seed, *name) for name in names]
     if isinstance(baseline, UniformBaseline):
-        return drawn.astype(rows.dtype)
-    scale = np.broadcast_to(baseline.gaussian if sigma is None else sigma, len(rows)).astype(drawn.dtype)
-    found: Values = rows[:, np.newaxis] + scale.reshape(-1, *[1] * rows.ndim) * drawn
-    return found.astype(rows.dtype, copy=False)
+        shape = (baseline.draws, *rows.shape[1:])
+        return np.stack([one.uniform(*baseline.uniform, shape) for one in numbers]).astype(rows.dtype)
+    scale = np.broadcast_to(baseline.gaussian if sigma is None else sigma, len(rows))
+    return around(rows, scale.astype(np.float32), baseline.draws, numbers, pairs=True)
 
 
 def draw_rows(size: int, count: int, seed: int, names: Sequence[tuple[object, ...]]) -> npt.NDArray[np.int64]:
@@ -69,11 +68,25 @@ def draw_rows(size: int, count: int, seed: int, names: Sequence[tuple[object, ..
     return drawn
 
 
-def _drawn(baseline: Drawn, shape: tuple[int, ...], numbers: np.random.Generator) -> Values:
-    """[draws, *shape], of a Gaussian those of standard deviation 1."""
-    if isinstance(baseline, UniformBaseline):
-        return numbers.uniform(*baseline.uniform, (baseline.draws, *shape))
-    half = numbers.standard_normal((-(-baseline.draws // 2), *shape), np.float32)
-    # in pairs of opposite sign: what is odd in the noise cancels to the last bit
-    pairs = np.stack([half, -half], axis=1).reshape(-1, *shape)
-    return pairs[: baseline.draws]
+def around(
+    rows: Values,
+    sigma: npt.NDArray[np.float32],
+    draws: int,
+    numbers: Iterable[np.random.Generator],
+    pairs: bool,
+) -> Values:
+    """Rows plus Gaussian noise, [rows, draws, *shape].
+
+    Args:
+        sigma: of each row's noise, [rows].
+        pairs: of opposite sign: what is odd in the noise cancels in a mean, to the last bit.
+    """
+    found = np.empty((len(rows), draws, *rows.shape[1:]), rows.dtype)
+    noise = np.empty((-(-draws // 2) if pairs else draws, *rows.shape[1:]), np.float32)
+    for row, scale, one, into in zip(rows, sigma, numbers, found, strict=True):
+        one.standard_normal(out=noise, dtype=np.float32)
+        noise *= scale
+        np.add(row, noise, out=into[0::2] if pairs else into, casting="same_kind")
+        if pairs:
+            np.subtract(row, noise[: draws // 2], out=into[1::2], casting="same_kind")
+    return found

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.baseline_config import count
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.explanation import Doubles, Explanation, assess, sum_rows
+from transforms.attribution.explanation import Doubles, Explanation, assess, share, sum_rows
 from transforms.attribution.methods import is_complete
 
 Values = npt.NDArray[Any]
@@ -49,20 +48,20 @@ class Merging:
     With the mean, completeness holds for the mean outputs, which are what is written; squares and variances have none.
 
     Args:
-        jittered: the copies are draws of a mean over baselines and places, whose standard error is the estimate.
+        noisy, baselines: how many copies of a row there are for each.
     """
 
-    def __init__(self, config: AttributionConfig, jittered: bool = False) -> None:
-        self._config, self._baselines, self._jittered = config, count(config.baseline), jittered
-        self._kind = config.noise.kind if config.noise else "smoothgrad"
+    def __init__(self, config: AttributionConfig, noisy: int, baselines: int) -> None:
+        self._config, self._noisy, self._baselines = config, noisy, baselines
+        self._kind = config.noise.kind if config.noise and noisy > 1 else "smoothgrad"
 
     def merged(self, found: Explanation, rows: int) -> Explanation:
         """The explanation of `rows` rows from that of all their copies; a row that lacks one is lost."""
-        copies = self._config.copies
+        copies = self._noisy * self._baselines
         faults = {copy // copies: fault for copy, fault in found.faults.items()}
         kept = np.setdiff1d(np.arange(rows), list(faults))
         found = found.some(np.isin(found.rows // copies, kept))
-        grid = _Grid((len(kept), copies // self._baselines, self._baselines, self._config.targets))
+        grid = _Grid((len(kept), self._noisy, self._baselines, self._config.targets))
         attributions = {name: self._over_noise(grid.of(value)) for name, value in found.attributions.items()}
         output, start = grid.mean(found.output), grid.mean(found.baseline_output)
         estimate = self._estimate(grid, found, attributions)
@@ -86,8 +85,15 @@ class Merging:
         )
 
     def _spread(self, grid: _Grid, found: Explanation) -> Values | None:
-        """The mean L1 distance of the baselines' attributions from their mean, over its norm, float32."""
-        return _over_means(grid, found, _mean_distance).astype(np.float32) if self._baselines > 1 else None
+        """Σ standard deviation of the baselines' attributions, over Σ |mean|, float32."""
+        if self._baselines == 1:
+            return None if found.baseline_spread is None else grid.mean(found.baseline_spread)
+        wide, size = list[Doubles](), list[Doubles]()
+        for value in found.attributions.values():
+            each = grid.of(value.reshape(len(value), -1)).mean(axis=1, dtype=np.float64)
+            wide.append(each.std(axis=1).sum(axis=2))
+            size.append(np.abs(each.mean(axis=1)).sum(axis=2))
+        return share(np.sum(wide, axis=0), np.sum(size, axis=0)).reshape(-1).astype(np.float32)
 
     def _over_noise(self, values: Values) -> Values:
         """[rows, noisy, baselines, targets, *shape] → float32 [rows · targets, *shape]."""
@@ -99,45 +105,10 @@ class Merging:
         return merged
 
     def _estimate(self, grid: _Grid, found: Explanation, merged: Mapping[str, Values]) -> Doubles | None:
-        """A bound on the relative error of a mean: its copies' errors add up. For squares, the mean of the copies'.
-
-        Of a mean over draws, its standard error.
-        """
-        if self._jittered and self._kind == "smoothgrad":
-            return _over_means(grid, found, _standard_error)
+        """A bound on the relative error of a mean: its copies' errors add up. For squares, the mean of the copies'."""
         if found.error_estimate is None:
             return None
         size = sum_rows({name: np.abs(value) for name, value in found.attributions.items()})
         errors = grid.total(found.error_estimate * size)
-        whole = sum_rows({name: np.abs(value) for name, value in merged.items()}) * self._config.copies
-        return _share(errors, whole if self._kind == "smoothgrad" else grid.total(size))
-
-
-def _over_means(grid: _Grid, found: Explanation, spread: Callable[[Doubles], Doubles]) -> Doubles:
-    """Σ spread over Σ |mean| of the baselines' attributions, float64 [rows · targets].
-
-    Args:
-        spread: of [rows, baselines, targets, features], over the baselines: [rows, targets, features].
-    """
-    wide, size = list[Doubles](), list[Doubles]()
-    for value in found.attributions.values():
-        each = grid.of(value.reshape(len(value), -1)).mean(axis=1, dtype=np.float64)
-        wide.append(spread(each).sum(axis=2))
-        size.append(np.abs(each.mean(axis=1)).sum(axis=2))
-    return _share(np.sum(wide, axis=0).reshape(-1), np.sum(size, axis=0).reshape(-1))
-
-
-def _mean_distance(each: Doubles) -> Doubles:
-    found: Doubles = np.abs(each - each.mean(axis=1, keepdims=True)).mean(axis=1)
-    return found
-
-
-def _standard_error(each: Doubles) -> Doubles:
-    found: Doubles = each.std(axis=1, ddof=1) / np.sqrt(each.shape[1])
-    return found
-
-
-def _share(part: Doubles, whole: Doubles) -> Doubles:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found: Doubles = np.where(part == 0, 0.0, part / whole)
-    return found
+        whole = sum_rows({name: np.abs(value) for name, value in merged.items()}) * self._noisy * self._baselines
+        return share(errors, whole if self._kind == "smoothgrad" else grid.total(size))

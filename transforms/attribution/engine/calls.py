@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transforms.attribution.engine.kernel import Paths
-from transforms.attribution.engine.work import Rows, Work, at_rows, span, stacked
+from transforms.attribution.engine.work import Rows, Work, span, stacked
 from transforms.attribution.methods.rules import Level, Quadrature
 from transforms.errors import UsageError
 
@@ -68,11 +68,17 @@ class Block:
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-    """What a call takes from one block: `rows`, int [slots], ascending, a row once for each of its slots."""
+    """What a call takes from one block.
+
+    Attributes:
+        rows: int [slots], ascending, a row once for each of its slots.
+        places: of the nodes in the rule, int [slots, nodes].
+    """
 
     work: Work
     rows: Rows
     level: int
+    places: npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +89,17 @@ class Call:
     paths: Paths
 
 
-def tile(rule: Quadrature, nodes: int, overlap: int = 0) -> Quadrature:
-    """The rule in slots of `nodes` points, [slots, nodes]; a ragged tail repeats the last node with weight 0.
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+    """A rule in slots, [slots, nodes] each: where in the rule a node stands, what it is there, and its weight."""
+
+    places: npt.NDArray[np.int64]
+    nodes: Values
+    weights: Values
+
+
+def tile(rule: Quadrature, nodes: int, overlap: int = 0) -> Tiles:
+    """The rule in slots of `nodes` points; a ragged tail repeats the last node with weight 0.
 
     Args:
         overlap: nodes that a slot shares with the one before it; they are weighted in both.
@@ -93,10 +108,10 @@ def tile(rule: Quadrature, nodes: int, overlap: int = 0) -> Quadrature:
     place = np.arange(slots)[:, np.newaxis] * (nodes - overlap) + np.arange(nodes)
     known, last = place < len(rule.nodes), len(rule.nodes) - 1
     place = np.minimum(place, last)
-    return Quadrature(rule.nodes[place], np.where(known, rule.weights[place], 0.0))
+    return Tiles(place, rule.nodes[place], np.where(known, rule.weights[place], 0.0))
 
 
-def next_call(queue: deque[Block], tiles: Sequence[Quadrature], slots: int) -> Call:
+def next_call(queue: deque[Block], tiles: Sequence[Tiles], slots: int) -> Call:
     """Take the next pieces of paths, in the order of the queue, for at most `slots` slots.
 
     Args:
@@ -107,10 +122,9 @@ def next_call(queue: deque[Block], tiles: Sequence[Quadrature], slots: int) -> C
         block = queue[0]
         position = np.arange(block.taken, block.taken + min(slots, block.left))
         rule, piece = tiles[block.level], position % block.slots
-        segment = Segment(block.work, block.rows[position // block.slots], block.level)
-        segments.append(segment)
-        places = block.work.chosen.places
-        nodes = rule.nodes[piece] if places is None else places[segment.rows]
+        rows, places, own = block.rows[position // block.slots], rule.places[piece], block.work.chosen.places
+        segments.append(Segment(block.work, rows, block.level, places))
+        nodes = rule.nodes[piece] if own is None else own[rows[:, np.newaxis], places]
         chosen.append(Quadrature(nodes, rule.weights[piece]))
         block.taken, slots = block.taken + len(position), slots - len(position)
         if not block.left:
@@ -121,10 +135,11 @@ def next_call(queue: deque[Block], tiles: Sequence[Quadrature], slots: int) -> C
 def _paths(segments: Sequence[Segment], chosen: Sequence[Quadrature]) -> Paths:
     return Paths(
         _stack([[value[span(part.rows)] for value in part.work.heads] for part in segments]),
-        _stack([[at_rows(value, part.rows) for value in part.work.starts] for part in segments]),
+        _stack([part.work.starts_at(part.rows, part.places) for part in segments]),
         np.concatenate([part.work.chosen.target[part.rows] for part in segments]).astype(np.int32),
         np.concatenate([rule.nodes for rule in chosen]),
         np.concatenate([rule.weights for rule in chosen]),
+        drawn=segments[0].work.own_starts,
     )
 
 

@@ -91,14 +91,19 @@ class Compute:
         if (count <= self.batching.points or least) and (found := self._attempt(paths, 1)) is not None:
             return found, np.zeros(1, dtype=bool)
         if least:
-            shape = (1, paths.target.shape[1])
-            blanks = [np.full((*shape, *start.shape[1:]), np.nan) for start in paths.baselines]
-            return [*blanks, np.full(shape, np.nan)], np.ones(1, dtype=bool)
+            return self._no_sums(paths), np.ones(1, dtype=bool)
         middle = -(-(count - overlap) // 2)
         parts = slice(middle, count), slice(0, middle + overlap)
         halves = [self._one_slot(paths.of_nodes(part)) for part in parts]
         sums = [sum(values) for values in zip(*(values for values, _ in halves), strict=True)]
         return sums, halves[0][1] | halves[1][1]
+
+    def _no_sums(self, paths: Paths) -> list[Values]:
+        """As the kernel's gradients of one slot, but NaN."""
+        shape, moments = (1, paths.target.shape[1]), (2,) if self.kernel.integrand.moments else ()
+        pairs = zip(paths.inputs, self.kernel.heads, strict=True)
+        blanks = [np.full((*shape, *moments, *value.shape[1:]), np.nan) for value, spec in pairs if spec.explained]
+        return [*blanks, np.full(shape, np.nan)]
 
     def _attempt(self, paths: Paths, most: int) -> list[Values] | None:
         """The sums of slots that should fit, at most `most`; None when they do not."""

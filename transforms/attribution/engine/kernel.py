@@ -7,7 +7,7 @@ targets are data: any rule runs through the same program.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,10 +31,11 @@ class Paths:
 
     Attributes:
         inputs: each input of the head, [slots, *shape].
-        baselines: of each explained input of the head, [slots, *shape].
+        baselines: of each explained input of the head, [slots, *shape], or of each node [slots, nodes, *shape].
         target: int32 [slots, targets].
         nodes: [slots, nodes], where on its path a point lies, 0 at the baseline and 1 at the input.
         weights: [slots, nodes], how much its gradient counts; 0 for padding.
+        drawn: each node has a baseline of its own.
     """
 
     inputs: Sequence[Values]
@@ -42,6 +43,7 @@ class Paths:
     target: Values
     nodes: Values
     weights: Values
+    drawn: bool = False
 
     @property
     def points(self) -> int:
@@ -50,17 +52,22 @@ class Paths:
 
     def slots(self, chosen: slice) -> Paths:
         """Some of the slots."""
-        inputs, starts = ([value[chosen] for value in values] for values in (self.inputs, self.baselines))
-        return Paths(inputs, starts, self.target[chosen], self.nodes[chosen], self.weights[chosen])
+        return self._each(lambda value: value[chosen])
 
     def of_nodes(self, chosen: slice) -> Paths:
         """All slots, with some of their nodes."""
-        return dataclasses.replace(self, nodes=self.nodes[:, chosen], weights=self.weights[:, chosen])
+        starts = [value[:, chosen] for value in self.baselines] if self.drawn else self.baselines
+        nodes, weights = self.nodes[:, chosen], self.weights[:, chosen]
+        return dataclasses.replace(self, baselines=starts, nodes=nodes, weights=weights)
 
     def padded(self, slots: int) -> Paths:
         """Up to `slots` slots; those added are copies of the last."""
-        inputs, starts = ([round_up(value, slots) for value in values] for values in (self.inputs, self.baselines))
-        return Paths(inputs, starts, *(round_up(value, slots) for value in (self.target, self.nodes, self.weights)))
+        return self._each(lambda value: round_up(value, slots))
+
+    def _each(self, change: Callable[[Values], Values]) -> Paths:
+        inputs, starts = (list(map(change, values)) for values in (self.inputs, self.baselines))
+        target, nodes, weights = map(change, (self.target, self.nodes, self.weights))
+        return Paths(inputs, starts, target, nodes, weights, self.drawn)
 
 
 class Kernel:
@@ -88,7 +95,11 @@ class Kernel:
             _spec(None, spec.shape if spec.name in hoisted else shape, spec)
             for shape, spec in zip(shapes, self.heads, strict=True)
         ]
-        starts = [path for path, spec in zip(paths, self.heads, strict=True) if spec.explained]
+        starts = [
+            _spec(None, (None, *path.shape[1:]), spec) if integrand.drawn else path
+            for path, spec in zip(paths, self.heads, strict=True)
+            if spec.explained
+        ]
         points, target = tf.TensorSpec((None, None), self._real), tf.TensorSpec((None, targets), tf.int32)
 
         def program(function: Any, *signature: Any) -> Any:
@@ -107,7 +118,8 @@ class Kernel:
         """What the integrand gives of each slot: Σ weight · ∂F_target/∂z over its nodes, or the like.
 
         Returns:
-            [slots, targets, *shape] for every explained z, and last Σ weight · F_target, [slots, targets].
+            [slots, targets, *shape] for every explained z, or with moments [slots, targets, 2, *shape], and last
+            Σ weight · F_target, [slots, targets].
         """
         sums = self._gradients(
             [tf.convert_to_tensor(value) for value in paths.inputs],

@@ -69,8 +69,11 @@ def held(batch: Batch, model: Model, values: Sequence[Values], starts: list[Valu
 
 
 def restored(values: Values, rows: Values, lengths: Lengths | None) -> Values:
-    """Values of the shape of rows, [rows, *shape], with padding as it is in the rows."""
-    return values if lengths is None else np.where(beyond(lengths, rows.shape), rows, values)
+    """Values of the shape of rows, [rows, *shape], or several for each, [rows, draws, *shape], with their padding."""
+    if lengths is None:
+        return values
+    mask = beyond(lengths, rows.shape)
+    return np.where(mask, rows, values) if values.ndim == rows.ndim else np.where(mask[:, None], rows[:, None], values)
 
 
 def beyond(lengths: Lengths, shape: Sequence[int]) -> npt.NDArray[np.bool_]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import FIRST_LEVELS, AttributionConfig
-from transforms.attribution.explanation import Doubles, Explanation, joined, of_batch, sum_rows
+from transforms.attribution.explanation import Doubles, Explanation, joined, of_batch, share, sum_rows
 from transforms.attribution.methods.rules import Level, levels
 
 Rows = npt.NDArray[np.int64]
@@ -118,12 +118,11 @@ def _together(rows: int, stages: Iterable[tuple[Explanation | None, Rows]]) -> E
 
 def rounding(lower: Explanation, full: Explanation) -> Doubles:
     """Σ |difference| over Σ |attribution in float32| of the same entries, float64 [n]; NaN where one is not finite."""
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         apart = {name: np.abs(lower.attributions[name] - value) for name, value in full.attributions.items()}
         difference = sum_rows(apart)
         size = sum_rows({name: np.abs(value) for name, value in full.attributions.items()})
-        share: Doubles = np.where(difference == 0, 0.0, difference / size)
-    return share
+    return share(difference, size)
 
 
 def _windows(batches: Iterable[Batch]) -> Iterator[list[Batch]]:

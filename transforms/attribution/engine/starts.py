@@ -37,6 +37,7 @@ class Starts:
     def __init__(self, model: Model, config: AttributionConfig, references: References) -> None:
         self._model, self._config, self._references = model, config, references
         self._shared: dict[tuple[Shape, ...], Start] = {}
+        self._pool: Start | None = None
 
     def baselines(self, batch: Batch) -> list[Values]:
         """Of each explained input, [rows | 1, *shape]."""
@@ -69,6 +70,29 @@ class Starts:
         if key not in self._shared:
             self._shared[key] = self._start_at(baselines, compute)
         return self._shared[key]
+
+    def mean(self, batch: Batch, inputs: list[Values], draws: list[Values], compute: Compute) -> Start:
+        """The mean of F over each row's baselines, [rows, draws, *shape] of each explained input."""
+        if batch.samples is not None and len(self._model.explained) == len(inputs):
+            pool = self._at_pool(compute)
+            outputs = pool.outputs[batch.samples].mean(axis=1, dtype=np.float64)
+            return Start([], outputs, np.asarray(pool.lost[batch.samples].any(axis=1)))
+        given, (rows, count) = iter(draws), draws[0].shape[:2]
+        known = [next(given) if spec.explained else batch.held_starts.get(spec.name) for spec in self._model.inputs]
+        each = [
+            np.broadcast_to(value[:, np.newaxis] if start is None else start, (rows, count, *value.shape[1:]))
+            for start, value in zip(known, inputs, strict=True)
+        ]
+        start = self._start_at_each([value.reshape(-1, *value.shape[2:]) for value in each], compute)
+        outputs = start.outputs.reshape(rows, count, -1).mean(axis=1, dtype=np.float64)
+        lost = np.asarray(start.lost.reshape(rows, count).any(axis=1))
+        return Start([], outputs, lost)
+
+    def _at_pool(self, compute: Compute) -> Start:
+        """Of all rows that baselines are drawn from."""
+        if self._pool is None:
+            self._pool = self._start_at([self._references.pool(spec) for spec in self._model.explained], compute)
+        return self._pool
 
     def _start_at(self, fed: list[Values], compute: Compute) -> Start:
         heads, outputs, lost = compute.forward(fed)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.explanation import assess
+from transforms.attribution.explanation import assess, share
 from transforms.attribution.methods.rules import Level
 
 Values = npt.NDArray[Any]
@@ -25,7 +25,7 @@ class Chosen:
     Attributes:
         target: entries of the output, int64 [rows, targets].
         output, baseline_output: F(x) and F(x′) there, [rows, targets].
-        places: nodes of its own for each row, [rows, 1], where the rule has one; None: those of the rule.
+        places: nodes of its own for each row, [rows, steps]; None: those of the rule.
     """
 
     target: npt.NDArray[np.int64]
@@ -54,7 +54,11 @@ class Work:
         steps: nodes of the last full level, int32 [rows].
         lost: rows whose gradient does not fit into memory, bool [rows].
         open: rows that are not done.
+        spread: how much the baselines of a row disagree, float64 [rows, targets]; None: there is one.
+        own_starts: each node of a slot has one of its own.
     """
+
+    own_starts = False
 
     def __init__(
         self,
@@ -69,11 +73,12 @@ class Work:
         self.chosen, self._factor = chosen, factor
         shape, self.open = chosen.target.shape, len(chosen.target)
         # a row's points span several slots, and levels: they are summed in float64
-        self.sums = [*(np.empty((*shape, *value.shape[1:])) for value in starts), np.empty(shape)]
+        self.sums = [*self._new_sums(), np.empty(shape)]
         self._fresh = np.ones(shape[0], dtype=bool)
         self.attributions = [np.zeros((*shape, *value.shape[1:]), np.float32) for value in inputs]
         self.change, self.rounding = np.full(shape, np.nan), np.zeros(shape)
         self.steps = np.zeros(shape[0], np.int32)
+        self.spread: npt.NDArray[np.float64] | None = None
         self.lost, self._missing = np.zeros(shape[0], dtype=bool), np.zeros(shape[0], np.int64)
 
     def begin(self, rows: Rows, level: Level, slots: int) -> None:
@@ -119,16 +124,22 @@ class Work:
         """
         change, size = np.zeros((2, len(rows), self.chosen.target.shape[1]))
         where = span(rows)
-        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             for index, gradient in enumerate(gradients):
-                values = self._multiplied(index, rows, gradient).astype(np.float32)
+                values = self._multiplied(index, rows, gradient).astype(np.float32, copy=False)
                 if not first:
                     change += _norm(values - self.attributions[index][where])
                     size += _norm(values)
                 self.attributions[index][where] = values
-            # nothing changed and nothing there: no error either
-            self.change[rows] = np.nan if first else np.where(change == 0, 0.0, change / size)
+        self.change[rows] = np.nan if first else share(change, size)
         self.steps[rows] = level.steps
+
+    def starts_at(self, rows: Rows, _places: npt.NDArray[np.int64]) -> list[Values]:
+        """Where the paths of some slots start, [slots, *shape]."""
+        return [at_rows(value, rows) for value in self.starts]
+
+    def _new_sums(self) -> list[Values]:
+        return [np.empty((*self.chosen.target.shape, *value.shape[1:])) for value in self.starts]
 
     def _multiplied(self, index: int, rows: Rows, gradient: Values) -> Values:
         if self._factor is None:

@@ -13,10 +13,11 @@ from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.engine import padding
 from transforms.attribution.engine.compute import Compute
+from transforms.attribution.engine.drawn_work import DrawnWork, Draws
 from transforms.attribution.engine.kernel import Shape
 from transforms.attribution.engine.precision import Course
 from transforms.attribution.engine.starts import Start, Starts
-from transforms.attribution.engine.work import Chosen, Work
+from transforms.attribution.engine.work import Chosen, Work, span
 from transforms.attribution.explanation import LOST, Explanation, assess
 from transforms.attribution.methods.method import Method
 from transforms.attribution.model.model import Model
@@ -61,9 +62,13 @@ class Works:
         compute = self._compute(self.shapes(batch))
         inputs = self._fed(batch)
         explained = [value for value, spec in zip(inputs, self._model.inputs, strict=True) if spec.explained]
-        baselines = padding.held(batch, self._model, explained, self._starts.baselines(batch))
+        draws = self._draws(batch, explained) if self._method.drawn else None
+        if draws is not None and draws.baselines:
+            baselines = draws.values
+        else:
+            baselines = padding.held(batch, self._model, explained, self._starts.baselines(batch))
         target = self._known(batch) if batch.chosen is None else batch.chosen
-        if target is not None and self._method.only == "input":
+        if target is not None and self._method.drawn == "input":
             heads, lost = inputs, np.zeros(len(batch), dtype=bool)
             output = np.full(target.shape, np.nan, np.float32)
         else:
@@ -76,7 +81,10 @@ class Works:
         if self._method.try_first and not self._tried:
             self._method.try_first(explained, baselines)
             self._tried = True
-        work = Work(explained, baselines, heads, start.heads, chosen, self._method.factor)
+        if draws is None:
+            work = Work(explained, baselines, heads, start.heads, chosen, self._method.factor)
+        else:
+            work = DrawnWork(explained, baselines, heads, draws, chosen)
         work.lost |= lost | start.lost | (False if batch.lost is None else batch.lost)
         if batch.rounding is not None:
             work.rounding += batch.rounding
@@ -86,14 +94,15 @@ class Works:
         """What is known of the rows that are not lost."""
         names, count = [spec.name for spec in self._model.explained], self._config.targets
         kept, chosen = np.flatnonzero(~work.lost), work.chosen
-        flat = [value[kept].reshape(len(kept) * count, *value.shape[2:]) for value in work.attributions]
+        flat = [value[span(kept)].reshape(len(kept) * count, *value.shape[2:]) for value in work.attributions]
         attributions = dict(zip(names, flat, strict=True))
         ends = {"input": chosen.output, "baseline": chosen.baseline_output}
-        if self._method.only:
-            ends[self._method.only] = work.sums[-1]
+        if self._method.drawn in ends:
+            ends[self._method.drawn] = work.sums[-1]
         output, start = (value[kept].reshape(-1).astype(np.float32) for value in ends.values())
-        change = work.change if len(course.levels) > 1 else np.zeros_like(work.change)
-        estimated = len(course.levels) > 1 or course.lower
+        compared = len(course.levels) > 1 or self._method.drawn == "between"
+        change = work.change if compared else np.zeros_like(work.change)
+        estimated = compared or course.lower
         estimate = (change + work.rounding)[kept].reshape(-1) if estimated else None
         found = assess(attributions, output, start, self._config.tolerance, estimate, self._method.complete)
         ranks = np.tile(np.arange(count, dtype=np.int32), len(kept))
@@ -109,7 +118,7 @@ class Works:
             error_estimate=estimate,
             steps=np.repeat(work.steps[kept], count),
             blind_share=np.repeat(work.blind_share()[kept], count),
-            baseline_spread=None,
+            baseline_spread=None if work.spread is None else work.spread[kept].reshape(-1).astype(np.float32),
             status=found.status,
             faults={int(row): LOST for row in np.flatnonzero(work.lost)},
         )
@@ -120,10 +129,20 @@ class Works:
     def _fed(self, batch: Batch) -> list[Values]:
         return [batch.inputs[spec.name].astype(spec.point_dtype, copy=False) for spec in self._model.inputs]
 
+    def _draws(self, batch: Batch, explained: list[Values]) -> Draws:
+        """Those of the batch; of a row without any, the row itself."""
+        pairs = zip(self._model.explained, explained, strict=True)
+        values = [batch.draws[spec.name] if batch.draws else value[:, np.newaxis] for spec, value in pairs]
+        baselines, noise = self._method.drawn != "input", self._config.noise
+        kind = "smoothgrad" if baselines or noise is None else noise.kind
+        return Draws(values, kind, self._method.integrand.moments, baselines)
+
     def _start(self, batch: Batch, inputs: list[Values], baselines: list[Values], compute: Compute) -> Start:
-        if self._method.only == "baseline":
+        if self._method.drawn == "baseline":
             blank = np.full((1, self._model.classes), np.nan, np.float32)
             return Start(baselines, blank, np.zeros(1, dtype=bool))
+        if self._method.drawn == "between":
+            return self._starts.mean(batch, inputs, baselines, compute)
         return self._starts.of(batch, inputs, baselines, compute)
 
 

@@ -39,14 +39,19 @@ def _fading(value: Any, nodes: Any, most: float) -> tuple[Any, Any]:
     """The points and ∂point/∂α of [slots, *shape] at α, [slots, nodes]; both [slots · nodes, *shape]."""
     sizes = [*value.shape[1:3], 1, 1][:2]
     rows, columns = (tf.constant(cosines(size), value.dtype) for size in sizes)
-    spectrum = tf.einsum("ai,sijr,bj->sabr", rows, tf.reshape(value, [-1, *sizes, _rest(value)]), columns)
+    rest = int(tf.TensorShape(value.shape[3:]).num_elements() or 1)
+    spectrum = tf.einsum("ai,sijr,bj->srab", rows, tf.reshape(value, [-1, *sizes, rest]), columns)
     octaves = math.log1p(most)
     sigma = tf.maximum(tf.math.expm1(octaves * (1 - nodes)), LEAST_SIGMA)
-    (high, high_slope), (wide, wide_slope) = (_faded(size, sigma, most) for size in sizes)
+    faded = {size: _faded(size, sigma, most) for size in set(sizes)}
+    (high, high_slope), (wide, wide_slope) = (faded[size] for size in sizes)
 
     def image(weights: Any) -> Any:
-        weighted = spectrum[:, tf.newaxis] * weights[..., tf.newaxis]
-        return tf.reshape(tf.einsum("ai,snabr,bj->snijr", rows, weighted, columns), [-1, *value.shape[1:]])
+        # one product with all that is [b] last, and one with each [a, j]: einsum moves axes about, for more than either
+        weighted = tf.reshape(spectrum[:, tf.newaxis] * weights[:, :, tf.newaxis], [-1, sizes[1]])
+        found = tf.matmul(rows, tf.reshape(tf.matmul(weighted, columns), [-1, *sizes]), transpose_a=True)
+        found = found if rest == 1 else tf.transpose(tf.reshape(found, [-1, rest, *sizes]), [0, 2, 3, 1])
+        return tf.reshape(found, [-1, *value.shape[1:]])
 
     slope = _outer(high_slope, wide) + _outer(high, wide_slope)
     falls = -octaves * (1 + sigma)
@@ -67,8 +72,3 @@ def _faded(size: int, sigma: Any, most: float) -> tuple[Any, Any]:
 
 def _outer(rows: Any, columns: Any) -> Any:
     return rows[..., :, tf.newaxis] * columns[..., tf.newaxis, :]
-
-
-def _rest(value: Any) -> int:
-    """The entries of a pixel."""
-    return int(tf.TensorShape(value.shape[3:]).num_elements() or 1)

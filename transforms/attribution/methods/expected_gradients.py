@@ -8,9 +8,10 @@ Attribution Priors and Expected Gradients", Nature Machine Intelligence 2021.
 from __future__ import annotations
 
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.methods.method import Method, one_point
+from transforms.attribution.methods.drawn import between_ends
+from transforms.attribution.methods.method import Method
 
 
 def method(config: AttributionConfig) -> Method:
     """The method as configured."""
-    return Method(one_point(0.5), complete=True, jittered=True)
+    return between_ends(config)

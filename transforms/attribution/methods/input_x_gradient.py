@@ -6,12 +6,11 @@ Important Features Through Propagating Activation Differences", 2016.
 
 from __future__ import annotations
 
-import numpy as np
-
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.methods.method import Method, one_point
+from transforms.attribution.methods.drawn import at_inputs, times_itself
+from transforms.attribution.methods.method import Method
 
 
 def method(config: AttributionConfig) -> Method:
     """The method as configured."""
-    return Method(one_point(1.0), complete=False, factor=lambda x, start: x.astype(np.float64), only="input")
+    return at_inputs(config, times_itself)

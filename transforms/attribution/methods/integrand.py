@@ -11,8 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
-# Of one explained input: x and x′, [slots, *shape], and α, [slots, nodes] → the points, and ∂point/∂α where it is not
-# x − x′ all along; [slots · nodes, *shape] each, slot by slot.
+# Of one explained input: x and x′, [slots, *shape], and α, [slots, nodes] → the points, and what the gradients there
+# are multiplied with: ∂point/∂α, where it is not x − x′ all along; [slots · nodes, *shape] each, slot by slot.
 Path = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
@@ -22,7 +22,7 @@ class Points:
 
     Attributes:
         explained: the points of each explained input, [slots · nodes, *shape].
-        tangents: ∂point/∂α of each, or None.
+        tangents: what the gradients of each are multiplied with, or None.
         outputs: F there, [slots · nodes, classes].
         nodes, weights: [slots, nodes].
     """
@@ -41,15 +41,19 @@ class Integrand:
     Attributes:
         path: where the points lie.
         combine: of the points, and the one-hot entry of the output, [slots · nodes, classes] → for every explained
-            input, [slots, *shape].
+            input, [slots, *shape], or with `moments` [slots, 2, *shape].
         overlap: nodes that a slot shares with the one before it on the same path.
         linear: straight, and linear in the gradients: an affine part of the model may be taken out of it.
+        drawn: each point has a start of its own, and `path` takes x′ as [slots, nodes, *shape].
+        moments: beside the mean of what the points give, the mean of its squares.
     """
 
     path: Path
     combine: Callable[[Points, Any], list[Any]]
     overlap: int = 0
     linear: bool = False
+    drawn: bool = False
+    moments: bool = False
 
 
 def straight(value: Any, baseline: Any, nodes: Any) -> tuple[Any, None]:

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from transforms.attribution.methods.integrand import STRAIGHT, Integrand
-from transforms.attribution.methods.rules import Level, Quadrature
+from transforms.attribution.methods.rules import Level
 
 Values = npt.NDArray[Any]
+Drawn = Literal["input", "baseline", "between"]
 
 
 def difference(inputs: Values, baselines: Values) -> Values:
@@ -31,8 +32,8 @@ class Method:
         factor: of inputs and baselines, [rows, *shape] each, what the sum is multiplied with: the same shape, float64;
             None: nothing.
         integrand: where the points lie, and how the gradients there combine.
-        only: the end of the path that is a method's only point, which gives F there too.
-        jittered: each copy of a row has one point of its own, drawn between its baseline and the row.
+        drawn: where the points lie of a method that takes one for each draw: at the `input`, or noisy copies of it; at
+            the `baseline`s; or `between` the input and each baseline. At either end they give F there too.
         sequential: where a point lies depends on the gradient at the one before it.
         try_first: refuses what cannot be right, on inputs and baselines of the first rows.
     """
@@ -41,17 +42,11 @@ class Method:
     complete: bool
     factor: Callable[[Values, Values], Values] | None = difference
     integrand: Integrand = STRAIGHT
-    only: Literal["input", "baseline"] | None = None
-    jittered: bool = False
+    drawn: Drawn | None = None
     sequential: bool = False
     try_first: Callable[[Sequence[Values], Sequence[Values]], None] | None = None
 
     @property
     def hoisted(self) -> bool:
         """Whether the affine first part of a model may run once a row: it pays where a row has many points."""
-        return self.integrand.linear and not (self.only or self.sequential or self.jittered)
-
-
-def one_point(place: float) -> tuple[Level, ...]:
-    """The gradient at one point of the path: 0 is the baseline, 1 the input."""
-    return (Level(Quadrature(np.array([place]), np.array([1.0])), 0.0, 1),)
+        return self.integrand.linear and not (self.drawn or self.sequential)

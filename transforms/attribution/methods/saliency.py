@@ -7,9 +7,10 @@ takes the absolute value, as captum does.
 from __future__ import annotations
 
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.methods.method import Method, one_point
+from transforms.attribution.methods.drawn import at_inputs, itself
+from transforms.attribution.methods.method import Method
 
 
 def method(config: AttributionConfig) -> Method:
     """The method as configured."""
-    return Method(one_point(1.0), complete=False, factor=None, only="input")
+    return at_inputs(config, itself)

@@ -7,9 +7,10 @@ Gradients with SmoothTaylor for Deep Neural Network Attribution", ICPR 2020.
 from __future__ import annotations
 
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.methods.method import Method, one_point
+from transforms.attribution.methods.drawn import at_baselines, times_difference
+from transforms.attribution.methods.method import Method
 
 
 def method(config: AttributionConfig) -> Method:
     """The method as configured."""
-    return Method(one_point(0.0), complete=False, only="baseline")
+    return at_baselines(config, times_difference)

@@ -115,8 +115,8 @@ def test_every_noisy_copy_draws_anew(engine, explainer):
     config = AttributionConfig(target=1, steps=8, baseline={"samples": 3}, noise=noise)
     x, pool = rows(), engine.references.arrays["x"]["samples"]
     found = Explainer(engine.model, config, references=engine.references).explain(x, row_ids=IDS)
-    drawn = np.stack([generator(0, "noise", "x", name).standard_normal((2, N), np.float32) for name in IDS])
-    noisy = (x[:, np.newaxis] + 0.3 * drawn).astype(np.float32)
+    half = np.stack([generator(0, "noise", "x", name).standard_normal(N, np.float32) for name in IDS])
+    noisy = (x[:, np.newaxis] + 0.3 * np.stack([half, -half], axis=1)).astype(np.float32)
     plain = explainer(engine.model, target=1, steps=8)
     each = []
     for copy in range(2):

@@ -28,9 +28,14 @@ def mlp(model_of, explainer):
     return lambda **fields: explainer(model_of(models.mlp, x=X), **{"target": 1, "steps": STEPS} | fields)
 
 
-def noisy(x, ids, seed=0):
+def noisy(x, ids, seed=0, kind="smoothgrad"):
     """The copies of each row, [rows, draws, N], as `noise` has them."""
-    drawn = [generator(seed, "noise", "x", name).standard_normal((NOISE["draws"], N), np.float32) for name in ids]
+    numbers = [generator(seed, "noise", "x", name) for name in ids]
+    if kind == "smoothgrad":
+        halves = [one.standard_normal((NOISE["draws"] // 2, N), np.float32) for one in numbers]
+        drawn = [np.stack([half, -half], axis=1).reshape(-1, N) for half in halves]
+    else:
+        drawn = [one.standard_normal((NOISE["draws"], N), np.float32) for one in numbers]
     return (x[:, np.newaxis] + NOISE["sigma"] * np.stack(drawn)).astype(np.float32)
 
 
@@ -46,7 +51,7 @@ def test_several_baselines_are_averaged(mlp):
         found.baseline_output, np.mean([part.baseline_output for part in single], axis=0), atol=1e-6
     )
     np.testing.assert_allclose(found.delta, np.mean([part.delta for part in single], axis=0), atol=1e-5)
-    spread = np.abs(each - middle).sum(axis=2).mean(axis=0) / np.abs(middle).sum(axis=1)
+    spread = each.std(axis=0, dtype=np.float64).sum(axis=1) / np.abs(middle).sum(axis=1)
     np.testing.assert_allclose(found.baseline_spread, spread, rtol=1e-5)
     assert found.steps.tolist() == [3 * STEPS] * ROWS and single[0].baseline_spread is None
 
@@ -62,7 +67,8 @@ COMBINED = {
 @pytest.mark.parametrize("method", ["integrated_gradients", "saliency"])
 def test_noisy_copies_are_combined(mlp, kind, method):
     x, plain = rows(), mlp(method=method)
-    each = np.stack([plain.explain(part).attributions["x"] for part in noisy(x, IDS)]).astype(np.float64)
+    each = np.stack([plain.explain(part).attributions["x"] for part in noisy(x, IDS, kind=kind)])
+    each = each.astype(np.float64)
     found = mlp(method=method, noise=NOISE | {"kind": kind}).explain(x, row_ids=IDS)
     wanted = COMBINED[kind](each)
     # another batch changes a value by 1e-6 of the largest; squares double that, and scale with it
@@ -77,7 +83,8 @@ def test_noisy_copies_are_combined(mlp, kind, method):
 
 def test_noise_over_several_baselines(mlp):
     x, both = rows(), ["zeros", {"constant": 1.0}]
-    each = [[mlp(baseline=place).explain(part).attributions["x"] for part in noisy(x, IDS)] for place in both]
+    copies_of = noisy(x, IDS, kind="vargrad")
+    each = [[mlp(baseline=place).explain(part).attributions["x"] for part in copies_of] for place in both]
     found = mlp(baseline=both, noise=NOISE | {"kind": "vargrad"}).explain(x, row_ids=IDS)
     np.testing.assert_allclose(found.attributions["x"], np.mean(each, axis=0).var(axis=1), atol=1e-5)
 
@@ -137,7 +144,7 @@ def test_a_row_without_one_of_its_copies_is_lost(mlp):
     whole = mlp().explain(rows(3 * config.copies))
     kept = np.flatnonzero(whole.rows != config.copies + 2)
     part = copies.dataclasses.replace(whole.some(kept), faults={config.copies + 2: LOST})
-    found, wanted = (Merging(config).merged(explanation, 3) for explanation in (part, whole))
+    found, wanted = (Merging(config, NOISE["draws"], 2).merged(explanation, 3) for explanation in (part, whole))
     assert found.rows.tolist() == [0, 2] and dict(found.faults) == {1: LOST}
     assert np.array_equal(found.attributions["x"], wanted.attributions["x"][[0, 2]])
     assert found.baseline_spread.tolist() == wanted.baseline_spread[[0, 2]].tolist()

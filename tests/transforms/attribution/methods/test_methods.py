@@ -9,7 +9,8 @@ import pytest
 from transforms.attribution import method_config, methods
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.methods.method import Method, one_point
+from transforms.attribution.methods.method import Method
+from transforms.attribution.methods.rules import Level, Quadrature
 
 N, ROWS = 4, 7
 MATRIX = ([None, N, N], "float32")
@@ -89,7 +90,7 @@ def affine(x):
 
 
 def test_a_method_is_added_by_one_value(model_of, monkeypatch):
-    half = Method(one_point(0.5), complete=False)
+    half = Method((Level(Quadrature(np.array([0.5]), np.array([1.0])), 0.0, 1),), complete=False)
     monkeypatch.setitem(methods.METHODS, "saliency", lambda config: half)
     model = model_of(models.mlp, x=([None, 6], "float32"))
     found = Explainer(model, AttributionConfig(method="saliency", target=0))

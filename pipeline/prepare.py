@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline import plan as planning
@@ -180,11 +181,19 @@ def _first_rows(shard: Shard, job: AttributionJob) -> Examples:
 
 
 def _try_one_batch(shard: Shard, job: AttributionJob, explainer: Explainer) -> None:
-    """Explain the first usable row for real: whatever does not fit shows here, not on a worker an hour later."""
+    """Explain the first usable row for real: whatever does not fit shows here, not on a worker an hour later.
+
+    Where it cannot be explained, the next: a few bad rows go to quarantine, but all of them are a wrong model, or ids
+    of another vocabulary.
+    """
     examples = _first_rows(shard, job)
     explainer = explainer.with_references(references_of_rows(examples.of_one_shape, job.attribution, explainer.model))
-    first = examples.without(range(1, len(examples)))
-    labels = None if first.labels is None else first.labels % explainer.model.classes
-    (bucket,) = buckets.buckets(dataclasses.replace(first, labels=labels), job.layout)
-    for _ in explainer.stream([bucket.batch]):
-        pass
+    for row in range(len(examples)):
+        one = examples.some(np.array([row]))
+        labels = None if one.labels is None else one.labels % explainer.model.classes
+        (bucket,) = buckets.buckets(dataclasses.replace(one, labels=labels), job.layout)
+        (explanation,) = explainer.stream([bucket.batch])
+        if not explanation.faults:
+            return
+    fault = explanation.faults[0]
+    raise UsageError(fault.code, f"not one of the first {len(examples)} rows can be explained: {fault.message}")

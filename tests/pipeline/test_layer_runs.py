@@ -6,6 +6,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Built, attributions, launch, read
 from rich.console import Console
@@ -51,6 +52,38 @@ def test_a_job_on_token_ids_sums_over_the_embedding(job_of: Any, kind: str) -> N
     missed = found.sum(axis=1) - change - table["delta"].to_numpy()
     assert np.abs(missed).max() <= RELATIVE * np.abs(table["output"].to_numpy()).max()
     assert set(table["status"].to_pylist()) == {"ok"}
+
+
+def with_ids(tmp_path: pathlib.Path, bad: dict[int, int]) -> pathlib.Path:
+    """The usual rows, whose third token is another in some of them."""
+    rows = datasets.rows()
+    for row, value in bad.items():
+        rows["counts"][row, 2] = value
+    return datasets.write_parquet(tmp_path / "ids.parquet", rows)
+
+
+def test_an_unknown_token_costs_its_row(job_of: Any, tmp_path: pathlib.Path) -> None:
+    """The first row too, which the launcher tries."""
+    parts: dict[str, Any] = {"limits": {"quarantined": 0.5}, "output": {"reduce": {"embedding": [-1]}}}
+    source = with_ids(tmp_path, {0: VOCABULARY + 1, 9: 10**6})
+    out = launch(job_of(text_classifier, source, **parts))
+    (file,) = (pathlib.Path(out.root) / "_quarantine").glob("part-*.parquet")
+    refused = pq.read_table(file).to_pylist()
+    assert [(row["source_row"], row["code"]) for row in refused] == [(row, "E_MODEL_INPUT_VALUE") for row in (0, 9)]
+    assert "[0,2] = 9 is not in [0, 9)" in refused[0]["message"] and "File" not in refused[0]["message"]
+    table, whole = read(out.root), read(launch(job_of(text_classifier, out="whole", **parts)).root)
+    others = [row for row in range(datasets.ROWS) if row not in (0, 9)]
+    assert table["source_row"].to_pylist() == others
+    found, expected = attributions(table, "embedding"), attributions(whole, "embedding")[others]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=RELATIVE * np.abs(expected).max())
+
+
+def test_a_vocabulary_that_is_not_the_models_is_refused_at_launch(job_of: Any, tmp_path: pathlib.Path) -> None:
+    job = job_of(text_classifier, with_ids(tmp_path, dict.fromkeys(range(datasets.ROWS), 50)))
+    # the first row group of the file
+    with pytest.raises(UsageError, match=r"E_MODEL_INPUT_VALUE: not one of the first 5 rows .* = 50 is not in"):
+        launch(job)
+    assert not pathlib.Path(job.output.path).exists()
 
 
 def test_another_layer_is_another_run(job_of: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transforms.attribution.explanation import Faults
 from transforms.attribution.model.model_input import ModelInput
 from transforms.errors import UsageError
 
@@ -33,7 +34,7 @@ class Batch:
         samples: which rows of the dataset's pool the draws are, int64 [rows, draws]; None: not just that.
         places: α of the point between the row and each of them, float64 [rows, draws], where the method draws it.
         held_starts: by held input, [1, *shape]: what it is at the baseline, where that is not what it is in the row.
-        lost: rows that do not fit into memory, bool [rows]; None: there are none so far.
+        faults: why rows cannot be explained, [rows] with None for all others; None: there are none so far.
         lengths: by input whose rows are filled up to one length, their own ones, int64 [rows]. What is beyond is
             padding: it stays as it is on every path.
     """
@@ -50,7 +51,7 @@ class Batch:
     samples: npt.NDArray[np.int64] | None = None
     places: npt.NDArray[np.float64] | None = None
     held_starts: Mapping[str, Values] = dataclasses.field(default_factory=dict)
-    lost: npt.NDArray[np.bool_] | None = None
+    faults: Faults | None = None
     lengths: Mapping[str, npt.NDArray[np.int64]] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -70,7 +71,7 @@ class Batch:
             None if self.row_ids is None else [self.row_ids[row] for row in rows],
             None if self.chosen is None else self.chosen[rows],
             held_starts=self.held_starts,
-            lost=None if self.lost is None else self.lost[rows],
+            faults=None if self.faults is None else self.faults[rows],
             sigma=None if self.sigma is None else self.sigma[rows],
             lengths={name: value[rows] for name, value in self.lengths.items()},
         )

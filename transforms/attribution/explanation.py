@@ -13,6 +13,8 @@ from transforms.errors import Fault
 
 Values = npt.NDArray[Any]
 Doubles = npt.NDArray[np.float64]
+# Why rows cannot be explained, [rows]: a Fault, or None
+Faults = npt.NDArray[np.object_]
 
 # F(x) − F(x′) smaller than this share of either is the rounding of a float32 network rather than a difference:
 # outputs carry about 1e-7 a layer, so fewer than two of its digits would mean anything
@@ -43,7 +45,7 @@ class Explanation:
         baseline_spread: with several baselines, Σ standard deviation of their attributions over Σ |mean|, float32 [n];
             else None.
         status: `ok`, `unconverged`, `flat` or `nonfinite`, [n].
-        faults: rows of the batch that could not be explained: E_OUT_OF_MEMORY.
+        faults: rows of the batch that could not be explained: E_OUT_OF_MEMORY, E_MODEL_INPUT_VALUE.
         lengths: by explained tensor whose rows are filled up to one length, their own ones, int64 [n]; the
             attributions beyond are 0.
     """

@@ -111,7 +111,7 @@ class Copies:
             samples=self._drawing.samples(part, self._model.explained, copies) if self._drawn == "between" else None,
             places=_repeated(self._drawing.places(part), copies) if self._drawn == "between" else None,
             held_starts=part.held_starts,
-            lost=None if part.lost is None else _repeated(part.lost, copies),
+            faults=None if part.faults is None else _repeated(part.faults, copies),
             lengths={name: _repeated(value, copies) for name, value in part.lengths.items()},
         )
 

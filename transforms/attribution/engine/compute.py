@@ -1,4 +1,4 @@
-"""The kernel's programs over any number of rows: in calls that fit, padded, and halved when memory runs out."""
+"""The kernel's programs over any number of rows: in calls that fit, padded, and halved where one fails."""
 
 from __future__ import annotations
 
@@ -11,32 +11,47 @@ import numpy.typing as npt
 
 from transforms.attribution.engine.batching import OUT_OF_MEMORY, Batching
 from transforms.attribution.engine.kernel import Kernel, Paths, Shape, round_up
+from transforms.attribution.engine.refusals import REFUSED, Refusals, no_faults
 from transforms.attribution.engine.work import stacked
+from transforms.attribution.explanation import LOST, Faults
 from transforms.attribution.model.layers import Layer
+from transforms.errors import Fault
 
 Values = npt.NDArray[Any]
 # Rows of a call that must always be full: few, for a batch or a level of it leaves that many to pad
 ROWS = 64
-Mask = npt.NDArray[np.bool_]
+Program = Callable[[list[Values]], list[Values]]
+Run = Callable[[], list[Values]]
+# What a call gives; why its only row is lost; None where it is to be done again in halves
+Found = list[Values] | Fault | None
 
 
 class Compute:
     """One kernel at the batch size of the day.
 
-    Each method also tells which rows were lost: those that do not even fit alone. Their values are NaN.
+    Each method also tells which rows were lost, and why: those that do not even fit alone, and those whose values the
+    model refuses. What it computes of them is NaN.
 
     Args:
         exact: every call has all its points, so that a row's bits do not depend on what else is computed; otherwise
             a call that cannot be filled is padded by an eighth at most: few shapes, for which operations keep plans.
         turn: held during each call: a `Turn` of the accelerator; anything for the CPU, which takes several at once.
+        refusals: of the model, for all shapes.
     """
 
-    def __init__(self, kernel: Kernel, batching: Batching, exact: bool, turn: AbstractContextManager[Any]) -> None:
-        self.kernel, self.batching = kernel, batching
+    def __init__(
+        self,
+        kernel: Kernel,
+        batching: Batching,
+        exact: bool,
+        turn: AbstractContextManager[Any],
+        refusals: Refusals,
+    ) -> None:
+        self.kernel, self.batching, self._refusals = kernel, batching, refusals
         self._exact, self._turn = exact or bool(kernel.model.batch), turn
 
-    def forward(self, inputs: Sequence[Values]) -> tuple[list[Values], Values, Mask]:
-        """What the head takes, one [rows, *shape] for each of its inputs; F, [rows, classes]; lost, [rows]."""
+    def forward(self, inputs: Sequence[Values]) -> tuple[list[Values], Values, Faults]:
+        """What the head takes, one [rows, *shape] for each of its inputs; F, [rows, classes]; faults, [rows]."""
 
         def program(values: list[Values]) -> list[Values]:
             heads, table = self.kernel.forward(values)
@@ -49,102 +64,124 @@ class Compute:
         ]
         blanks = [_blank(shape, spec.point_dtype) for shape, spec in zip(shapes, specs, strict=True)]
         table = _blank((self.kernel.model.classes,), np.dtype(np.float32))
-        *heads, table, lost = self._by_rows(program, inputs, [*blanks, table])
-        return heads, table, lost
+        *heads, table, faults = self._by_rows("forward", program, inputs, [*blanks, table])
+        return heads, table, faults
 
-    def project(self, layer: Layer, sources: Sequence[Values], shape: Shape) -> tuple[Values, Mask]:
-        """The value of a layer, [rows, *shape], where the model's own inputs are `sources`; lost, [rows]."""
+    def project(self, layer: Layer, sources: Sequence[Values], shape: Shape) -> tuple[Values, Faults]:
+        """The value of a layer, [rows, *shape], where the model's own inputs are `sources`; faults, [rows]."""
         blank = _blank(shape, layer.dtype)
-        value, lost = self._by_rows(lambda rows: [layer.values(rows)], sources, [blank])
-        return value, lost
+        value, faults = self._by_rows("project", lambda rows: [layer.values(rows)], sources, [blank])
+        return value, faults
 
-    def pull_back(self, gradients: Sequence[Values]) -> tuple[list[Values], Mask]:
-        """As the kernel's; lost, [rows]."""
+    def pull_back(self, gradients: Sequence[Values]) -> tuple[list[Values], Faults]:
+        """As the kernel's; faults, [rows]."""
         if not self.kernel.stem:
-            return list(gradients), np.zeros(len(gradients[0]), dtype=bool)
+            return list(gradients), no_faults(len(gradients[0]))
         blanks = [
             _blank(value.shape[1:] if None in spec.shape else spec.shape, spec.point_dtype)
             for spec, value in zip(self.kernel.model.explained, gradients, strict=True)
         ]
-        *values, lost = self._by_rows(self.kernel.pull_back, gradients, blanks)
-        return values, lost
+        *values, faults = self._by_rows("pull_back", self.kernel.pull_back, gradients, blanks)
+        return values, faults
 
-    def gradients(self, paths: Paths) -> tuple[list[Values], Mask]:
-        """As the kernel's, over all slots; lost, [slots]."""
-        pieces, todo = [], [slice(0, len(paths.target))]
+    def gradients(self, paths: Paths) -> tuple[list[Values], Faults]:
+        """As the kernel's, over all slots; faults, [slots]."""
+        pieces, todo, faults = [], [slice(0, len(paths.target))], no_faults(len(paths.target))
         nodes = paths.nodes.shape[1]
         while todo:
             part = todo.pop()
             slots, most = part.stop - part.start, max(1, self.batching.points // nodes)
-            if slots == most == 1:
-                pieces.append(self._one_slot(paths.slots(part)))
-            elif slots > most or (found := self._attempt(paths.slots(part), most)) is None:
+            some = paths.slots(part)
+            found = self._slots(some, most) if slots <= most else None
+            if found is None:
                 todo += _halved(part, most)
+            elif isinstance(found, Fault):
+                faults[part] = found
+                pieces.append(self._lost_slot(some))
             else:
-                pieces.append((found, np.zeros(slots, dtype=bool)))
-        sums = [stacked(values) for values in zip(*(values for values, _ in pieces), strict=True)]
-        return sums, np.concatenate([lost for _, lost in pieces])
+                pieces.append(found)
+        return [stacked(values) for values in zip(*pieces, strict=True)], faults
 
-    def _one_slot(self, paths: Paths) -> tuple[list[Values], Mask]:
+    def _slots(self, paths: Paths, most: int) -> Found:
+        return self._one_slot(paths) if len(paths.target) == most == 1 else self._attempt(paths, most)
+
+    def _one_slot(self, paths: Paths) -> list[Values] | Fault:
+        """The sums of one slot, in halves of its nodes where it does not fit."""
         count, overlap = paths.nodes.shape[1], self.kernel.integrand.overlap
         least = count == 1 + overlap
         if (count <= self.batching.points or least) and (found := self._attempt(paths, 1)) is not None:
-            return found, np.zeros(1, dtype=bool)
+            return found
         if least:
-            return self._no_sums(paths), np.ones(1, dtype=bool)
+            return LOST
         middle = -(-(count - overlap) // 2)
-        parts = slice(middle, count), slice(0, middle + overlap)
-        halves = [self._one_slot(paths.of_nodes(part)) for part in parts]
-        sums = [sum(values) for values in zip(*(values for values, _ in halves), strict=True)]
-        return sums, halves[0][1] | halves[1][1]
+        total = list[Values]()
+        for part in (slice(middle, count), slice(0, middle + overlap)):
+            found = self._one_slot(paths.of_nodes(part))
+            if isinstance(found, Fault):
+                return found
+            total = [one + other for one, other in zip(total, found, strict=True)] if total else found
+        return total
 
-    def _no_sums(self, paths: Paths) -> list[Values]:
+    def _lost_slot(self, paths: Paths) -> list[Values]:
         """As the kernel's gradients of one slot, but NaN."""
         shape, moments = (1, paths.target.shape[1]), (2,) if self.kernel.integrand.moments else ()
         pairs = zip(paths.inputs, self.kernel.heads, strict=True)
         blanks = [np.full((*shape, *moments, *value.shape[1:]), np.nan) for value, spec in pairs if spec.explained]
         return [*blanks, np.full(shape, np.nan)]
 
-    def _attempt(self, paths: Paths, most: int) -> list[Values] | None:
-        """The sums of slots that should fit, at most `most`; None when they do not."""
+    def _attempt(self, paths: Paths, most: int) -> Found:
+        """The sums of slots that should fit, at most `most`."""
         slots = len(paths.target)
         padded = paths.padded(self._padding(slots, most))
-        try:
-            with self._turn, self.batching.call(padded.points):
-                return [value[:slots] for value in self.kernel.gradients(padded)]
-        except OUT_OF_MEMORY as error:
-            self._ran_out(padded.points, error)
-            return None
 
-    def _by_rows(
-        self, program: Callable[[list[Values]], list[Values]], values: Sequence[Values], blanks: Sequence[Values]
-    ) -> list[Any]:
-        """Every output of a program over rows, that of a lost row being a blank, and last which rows are lost."""
+        def run(fed: Paths) -> list[Values]:
+            with self._turn, self.batching.call(fed.points):
+                return [value[:slots] for value in self.kernel.gradients(fed)]
+
+        runs = (lambda: run(padded)), (lambda: run(padded.at_zeros()))
+        return self._call("gradients", slots == 1, padded.points, *runs)
+
+    def _by_rows(self, name: str, program: Program, values: Sequence[Values], blanks: Sequence[Values]) -> list[Any]:
+        """Every output of a program over rows, that of a lost row being a blank, and last why rows are lost."""
         rows = len(values[0])
-        pieces, todo, lost = list[Sequence[Values]](), [slice(0, rows)], np.zeros(rows, dtype=bool)
+        pieces, todo, faults = list[Sequence[Values]](), [slice(0, rows)], no_faults(rows)
         while todo:
             part, most = todo.pop(), self._rows_of_call()
             size = part.stop - part.start
             padded = self._padding(size, most)
-            if size <= most and (found := self._attempt_rows(program, values, part, padded)) is not None:
-                pieces.append(found)
-            elif size == padded == 1:
-                lost[part] = True
+            fed = [value[part] for value in values]
+            found = self._attempt_rows(name, program, fed, padded) if size <= most else None
+            if found is None and size == padded == 1:
+                found = LOST
+            if found is None:
+                todo += _halved(part, most)
+            elif isinstance(found, Fault):
+                faults[part] = found
                 pieces.append(blanks)
             else:
-                todo += _halved(part, most)
-        return [*(np.concatenate(values) for values in zip(*pieces, strict=True)), lost]
+                pieces.append(found)
+        return [*(np.concatenate(values) for values in zip(*pieces, strict=True)), faults]
 
-    def _attempt_rows(
-        self, program: Callable[[list[Values]], list[Values]], values: Sequence[Values], part: slice, padded: int
-    ) -> list[Values] | None:
-        try:
+    def _attempt_rows(self, name: str, program: Program, values: Sequence[Values], padded: int) -> Found:
+        size = len(values[0])
+
+        def run(fed: Sequence[Values]) -> list[Values]:
             with self._turn:
-                found = program([round_up(value[part], padded) for value in values])
+                return [value[:size] for value in program([round_up(value, padded) for value in fed])]
+
+        runs = (lambda: run(values)), (lambda: run([np.zeros_like(value) for value in values]))
+        return self._call(name, size == 1, padded, *runs)
+
+    def _call(self, name: str, alone: bool, points: int, run: Run, zeros: Run) -> Found:
+        try:
+            found = run()
+        except REFUSED as error:
+            return self._refusals.fault(name, error, zeros) if alone else None
         except OUT_OF_MEMORY as error:
-            self._ran_out(padded, error)
+            self._ran_out(points, error)
             return None
-        return [value[: part.stop - part.start] for value in found]
+        self._refusals.computed(name)
+        return found
 
     def _rows_of_call(self) -> int:
         fixed = self._exact and not self.kernel.model.batch

@@ -14,6 +14,7 @@ from transforms.attribution.engine.calls import nodes_in_slot
 from transforms.attribution.engine.compute import Compute
 from transforms.attribution.engine.device import Turn
 from transforms.attribution.engine.kernel import Kernel, Shape
+from transforms.attribution.engine.refusals import Refusals
 from transforms.attribution.methods.method import Method
 from transforms.attribution.methods.rules import Level
 from transforms.attribution.model.bfloat16 import in_bfloat16
@@ -37,6 +38,7 @@ class Computes:
         # several shards may begin at once
         self._creating = threading.Lock()
         self._computes: dict[tuple[bool, tuple[Shape, ...]], Compute] = {}
+        self._refusals = Refusals()
         if model.batch and config.batch_size not in ("auto", model.batch):
             raise UsageError(
                 "E_BATCH_SIZE",
@@ -95,4 +97,4 @@ class Computes:
         turn = Turn(tensor_float_32) if self._accelerated else contextlib.nullcontext()
         # XLA compiles every size anew: an accelerator gets full calls only
         exact = given != "auto" or self._accelerated
-        return Compute(kernel, Batching(size, given == "auto"), exact, turn)
+        return Compute(kernel, Batching(size, given == "auto"), exact, turn, self._refusals)

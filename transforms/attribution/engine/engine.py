@@ -14,6 +14,7 @@ from transforms.attribution.engine.calls import Block, Call, next_call, tile
 from transforms.attribution.engine.compute import Compute
 from transforms.attribution.engine.device import CALLS_IN_FLIGHT
 from transforms.attribution.engine.work import Mask, Rows, Work, span, stacked
+from transforms.attribution.explanation import Faults
 from transforms.attribution.methods.rules import Level
 
 # With a stem, rows whose level is full wait for so many others, as long as there is enough else to compute: one way
@@ -40,7 +41,7 @@ class Engine:
         self._levels, self._nodes, self._tolerance, self._pool = levels, nodes, tolerance, pool
         self._tiles = [tile(level.rule, nodes, compute.kernel.integrand.overlap) for level in levels]
         self._works, self._queue, self._full = deque[Work](), deque[Block](), list[Block]()
-        self._in_flight = deque[tuple[Call, Future[tuple[list[npt.NDArray[Any]], Mask]]]]()
+        self._in_flight = deque[tuple[Call, Future[tuple[list[npt.NDArray[Any]], Faults]]]]()
 
     def put(self, work: Work) -> None:
         """Start every call that is full."""
@@ -83,10 +84,10 @@ class Engine:
 
     def _collect(self) -> None:
         call, future = self._in_flight.popleft()
-        (sums, lost), slot = future.result(), 0
+        (sums, faults), slot = future.result(), 0
         for part in call.segments:
             piece = slice(slot, slot + len(part.rows))
-            full = part.work.add(part.rows, [value[piece] for value in sums], lost[piece])
+            full = part.work.add(part.rows, [value[piece] for value in sums], faults[piece])
             if len(full):
                 self._full.append(Block(part.work, full, part.level, 0))
             slot = piece.stop
@@ -97,13 +98,13 @@ class Engine:
     def _settle(self) -> None:
         """The levels of some rows are full: pull all of them back at once; they are done, or go on to the next."""
         blocks, self._full = self._full, []
-        gradients, lost = self.compute.pull_back(_sums(blocks))
+        gradients, faults = self.compute.pull_back(_sums(blocks))
         first = 0
         for block in blocks:
             count, targets = len(block.rows), block.work.chosen.target.shape[1]
             piece = slice(first, first + count * targets)
             shaped = [value[piece].reshape(count, targets, *value.shape[1:]) for value in gradients]
-            block.work.lost[block.rows] |= lost[piece].reshape(count, targets).any(axis=1)
+            block.work.lose(np.repeat(block.rows, targets), faults[piece])
             block.work.settle(block.rows, shaped, self._levels[block.level], first=block.level == 0)
             self._advance(block.work, block.rows, block.level)
             first = piece.stop

@@ -73,8 +73,8 @@ class Guided:
                 next(fed) if spec.explained else value
                 for spec, value in zip(self.compute.kernel.heads, held, strict=True)
             ]
-            (*gradients, _), lost = self.compute.gradients(Paths(inputs, points, entry, nodes, nodes + 1))
-            work.lost[each[lost]] = True
+            (*gradients, _), faults = self.compute.gradients(Paths(inputs, points, entry, nodes, nodes + 1))
+            work.lose(each, faults)
             gradient = _flat([value[:, 0].astype(np.float64) for value in gradients])
             moved = advanced(gone, gradient, np.abs(ways), (step + 1) / steps, self.options)
             total += (moved - gone) * ways * gradient

@@ -60,6 +60,11 @@ class Paths:
         nodes, weights = self.nodes[:, chosen], self.weights[:, chosen]
         return dataclasses.replace(self, baselines=starts, nodes=nodes, weights=weights)
 
+    def at_zeros(self) -> Paths:
+        """As many points, all of them 0."""
+        inputs, starts = ([np.zeros_like(value) for value in values] for values in (self.inputs, self.baselines))
+        return dataclasses.replace(self, inputs=inputs, baselines=starts)
+
     def padded(self, slots: int) -> Paths:
         """Up to `slots` slots; those added are copies of the last."""
         return self._each(lambda value: round_up(value, slots))

@@ -15,6 +15,8 @@ from transforms.attribution.config import AttributionConfig
 from transforms.attribution.engine import padding
 from transforms.attribution.engine.compute import Compute
 from transforms.attribution.engine.kernel import Shape
+from transforms.attribution.engine.refusals import check_shared
+from transforms.attribution.explanation import Faults
 from transforms.attribution.model.model import Model
 from transforms.attribution.model.model_input import ModelInput
 from transforms.errors import UsageError, quoted
@@ -77,20 +79,21 @@ class LayerSource:
 
     def _at_layer(self, batch: Batch) -> Batch:
         name = self._model.explained[0].name
-        value, lost = self._project(batch.inputs)
+        value, faults = self._project(batch.inputs)
         inputs = {name: value, **{spec.name: batch.inputs[spec.name] for spec in self._held}}
         lengths = padding.at_layer(batch, self._model, value)
-        at_layer = dataclasses.replace(batch, inputs=inputs, lost=lost, lengths=lengths)
+        at_layer = dataclasses.replace(batch, inputs=inputs, faults=faults, lengths=lengths)
         if self._start is None or batch.baselines:
             return at_layer
         first = {spec.name: batch.inputs[spec.name][:1] for spec in self._model.sources}
         first |= {spec.name: _filled(self._start, spec, first[spec.name].shape[1:]) for spec in self._read}
-        start, _ = self._project(first)
+        start, refused = self._project(first)
+        check_shared(refused)
         held = {spec.name: first[spec.name] for spec in self._held if spec in self._read}
         return dataclasses.replace(at_layer, baselines={name: start}, held_starts=held)
 
-    def _project(self, named: Mapping[str, Values]) -> tuple[Values, npt.NDArray[np.bool_]]:
-        """The layer's value, and which rows do not fit into memory."""
+    def _project(self, named: Mapping[str, Values]) -> tuple[Values, Faults]:
+        """The layer's value, and why it is not known of some rows."""
         layer = self._model.layer
         assert layer is not None
         sources = [named[spec.name].astype(spec.dtype, copy=False) for spec in self._model.sources]

@@ -13,8 +13,10 @@ from transforms.attribution.baselines import given as base
 from transforms.attribution.baselines.references import References
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.engine.compute import Compute, Mask
+from transforms.attribution.engine.compute import Compute
 from transforms.attribution.engine.kernel import Shape
+from transforms.attribution.engine.refusals import check_shared
+from transforms.attribution.explanation import Faults
 from transforms.attribution.model.model import Model
 from transforms.attribution.model.model_input import ModelInput
 from transforms.errors import UsageError
@@ -24,11 +26,12 @@ Values = npt.NDArray[Any]
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """The baselines of some rows: each explained input of the head, [rows | 1, *shape], and F, [rows | 1, classes]."""
+    """The baselines of some rows: each explained input of the head, [rows | 1, *shape], and F, [rows | 1, classes];
+    why one of them cannot be computed, [rows | 1]."""
 
     heads: list[Values]
     outputs: Values
-    lost: Mask
+    faults: Faults
 
 
 class Starts:
@@ -65,10 +68,10 @@ class Starts:
             ]
             return self._start_at(fed, compute) if batch.alike == 1 else self._start_at_each(fed, compute)
         if batch.baselines or batch.lengths:  # of these rows alone: padding is as it is in them
-            return self._start_at(one_for_all, compute)
+            return self._shared_start(one_for_all, compute)
         key = tuple(value.shape for value in baselines)
         if key not in self._shared:
-            self._shared[key] = self._start_at(baselines, compute)
+            self._shared[key] = self._shared_start(baselines, compute)
         return self._shared[key]
 
     def mean(self, batch: Batch, inputs: list[Values], draws: list[Values], compute: Compute) -> Start:
@@ -76,7 +79,7 @@ class Starts:
         if batch.samples is not None and len(self._model.explained) == len(inputs):
             pool = self._at_pool(compute)
             outputs = pool.outputs[batch.samples].mean(axis=1, dtype=np.float64)
-            return Start([], outputs, np.asarray(pool.lost[batch.samples].any(axis=1)))
+            return Start([], outputs, first_fault(pool.faults[batch.samples]))
         given, (rows, count) = iter(draws), draws[0].shape[:2]
         known = [next(given) if spec.explained else batch.held_starts.get(spec.name) for spec in self._model.inputs]
         each = [
@@ -85,8 +88,7 @@ class Starts:
         ]
         start = self._start_at_each([value.reshape(-1, *value.shape[2:]) for value in each], compute)
         outputs = start.outputs.reshape(rows, count, -1).mean(axis=1, dtype=np.float64)
-        lost = np.asarray(start.lost.reshape(rows, count).any(axis=1))
-        return Start([], outputs, lost)
+        return Start([], outputs, first_fault(start.faults.reshape(rows, count)))
 
     def _at_pool(self, compute: Compute) -> Start:
         """Of all rows that baselines are drawn from."""
@@ -94,10 +96,15 @@ class Starts:
             self._pool = self._start_at([self._references.pool(spec) for spec in self._model.explained], compute)
         return self._pool
 
+    def _shared_start(self, fed: list[Values], compute: Compute) -> Start:
+        start = self._start_at(fed, compute)
+        check_shared(start.faults)
+        return start
+
     def _start_at(self, fed: list[Values], compute: Compute) -> Start:
-        heads, outputs, lost = compute.forward(fed)
+        heads, outputs, faults = compute.forward(fed)
         explained = [value for value, spec in zip(heads, compute.kernel.heads, strict=True) if spec.explained]
-        return Start(explained, outputs, lost)
+        return Start(explained, outputs, faults)
 
     def _start_at_each(self, fed: list[Values], compute: Compute) -> Start:
         """Once for those that are equal: copies of different rows share many baselines."""
@@ -106,7 +113,7 @@ class Starts:
         if not all(np.array_equal(value[first][which], value) for value in fed):
             return self._start_at(fed, compute)
         start = self._start_at([value[first] for value in fed], compute)
-        return Start([value[which] for value in start.heads], start.outputs[which], start.lost[which])
+        return Start([value[which] for value in start.heads], start.outputs[which], start.faults[which])
 
 
 def _checksums(values: list[Values]) -> npt.NDArray[np.uint64]:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transforms.attribution.explanation import assess, share
+from transforms.attribution.explanation import Faults, assess, share
 from transforms.attribution.methods.rules import Level
+from transforms.errors import Fault
 
 Values = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
@@ -52,7 +53,7 @@ class Work:
         change: Σ |difference| to the level before, over Σ |attribution|, float64 [rows, targets]; NaN on the first.
         rounding: relative error known beforehand; it adds to the change, float64 [rows, targets].
         steps: nodes of the last full level, int32 [rows].
-        lost: rows whose gradient does not fit into memory, bool [rows].
+        lost: rows that cannot be explained, bool [rows]; faults: why.
         open: rows that are not done.
         spread: how much the baselines of a row disagree, float64 [rows, targets]; None: there is one.
         own_starts: each node of a slot has one of its own.
@@ -79,7 +80,8 @@ class Work:
         self.change, self.rounding = np.full(shape, np.nan), np.zeros(shape)
         self.steps = np.zeros(shape[0], np.int32)
         self.spread: npt.NDArray[np.float64] | None = None
-        self.lost, self._missing = np.zeros(shape[0], dtype=bool), np.zeros(shape[0], np.int64)
+        self.lost, self.faults = np.zeros(shape[0], dtype=bool), dict[int, Fault]()
+        self._missing = np.zeros(shape[0], np.int64)
 
     def begin(self, rows: Rows, level: Level, slots: int) -> None:
         """A level of some rows starts, which takes so many slots of each."""
@@ -91,7 +93,7 @@ class Work:
             for total in self.sums:
                 total[rows] *= level.carry
 
-    def add(self, rows: Rows, sums: Sequence[Values], lost: Mask) -> Rows:
+    def add(self, rows: Rows, sums: Sequence[Values], faults: Faults) -> Rows:
         """Add what slots gave, [slots, targets, *shape]; `rows` ascend, once a slot. The rows whose level is full."""
         unique, first, count = np.unique(rows, return_index=True, return_counts=True)
         several, fresh, where = len(unique) < len(rows), self._fresh[unique], span(unique)
@@ -104,10 +106,17 @@ class Work:
                 total[unique[fresh]] = 0
                 total[where] += added
         self._fresh[unique] = False
-        self.lost[rows] |= lost
+        self.lose(rows, faults)
         self._missing[unique] -= count
         full: Rows = unique[self._missing[unique] == 0]
         return full
+
+    def lose(self, rows: Rows, faults: Faults) -> None:
+        """Leave out those of the rows that have a fault, [len(rows)], or [1] for all; the first of a row's is kept."""
+        each = np.broadcast_to(faults, len(rows))
+        for place in np.flatnonzero(each):
+            self.lost[rows[place]] = True
+            self.faults.setdefault(int(rows[place]), each[place])
 
     def blind_share(self) -> Values:
         """Of each row, the share of features that equal their baseline, float32 [rows]: they get 0 whatever F does."""

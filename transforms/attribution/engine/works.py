@@ -16,9 +16,10 @@ from transforms.attribution.engine.compute import Compute
 from transforms.attribution.engine.drawn_work import DrawnWork, Draws
 from transforms.attribution.engine.kernel import Shape
 from transforms.attribution.engine.precision import Course
+from transforms.attribution.engine.refusals import no_faults
 from transforms.attribution.engine.starts import Start, Starts
 from transforms.attribution.engine.work import Chosen, Work, span
-from transforms.attribution.explanation import LOST, Explanation, assess
+from transforms.attribution.explanation import Explanation, Faults, assess
 from transforms.attribution.methods.method import Method
 from transforms.attribution.model.model import Model
 
@@ -48,7 +49,7 @@ class Works:
         return [batch.inputs[spec.name].shape[1:] for spec in self._model.inputs]
 
     def outputs(self, batch: Batch) -> Values:
-        """F at the inputs, [rows, classes]."""
+        """F at the inputs, [rows, classes]; NaN where it cannot be computed."""
         table: Values = self._compute(self.shapes(batch)).forward(self._fed(batch))[1]
         return table
 
@@ -69,10 +70,10 @@ class Works:
             baselines = padding.held(batch, self._model, explained, self._starts.baselines(batch))
         target = self._known(batch) if batch.chosen is None else batch.chosen
         if target is not None and self._method.drawn == "input":
-            heads, lost = inputs, np.zeros(len(batch), dtype=bool)
+            heads, faults = inputs, no_faults(1)
             output = np.full(target.shape, np.nan, np.float32)
         else:
-            heads, table, lost = _forward(batch, inputs, compute)
+            heads, table, faults = _forward(batch, inputs, compute)
             target = targets.choose(self._config, table) if target is None else target
             output = np.take_along_axis(table, target, axis=1)
         start = self._start(batch, inputs, baselines, compute)
@@ -85,7 +86,9 @@ class Works:
             work = Work(explained, baselines, heads, start.heads, chosen, self._method.factor)
         else:
             work = DrawnWork(explained, baselines, heads, draws, chosen)
-        work.lost |= lost | start.lost | (False if batch.lost is None else batch.lost)
+        for known in (batch.faults, faults, start.faults):
+            if known is not None:
+                work.lose(np.arange(len(batch)), known)
         if batch.rounding is not None:
             work.rounding += batch.rounding
         return work
@@ -120,7 +123,7 @@ class Works:
             blind_share=np.repeat(work.blind_share()[kept], count),
             baseline_spread=None if work.spread is None else work.spread[kept].reshape(-1).astype(np.float32),
             status=found.status,
-            faults={int(row): LOST for row in np.flatnonzero(work.lost)},
+            faults=dict(sorted(work.faults.items())),
         )
 
     def _known(self, batch: Batch) -> npt.NDArray[np.int64] | None:
@@ -140,16 +143,16 @@ class Works:
     def _start(self, batch: Batch, inputs: list[Values], baselines: list[Values], compute: Compute) -> Start:
         if self._method.drawn == "baseline":
             blank = np.full((1, self._model.classes), np.nan, np.float32)
-            return Start(baselines, blank, np.zeros(1, dtype=bool))
+            return Start(baselines, blank, no_faults(1))
         if self._method.drawn == "between":
             return self._starts.mean(batch, inputs, baselines, compute)
         return self._starts.of(batch, inputs, baselines, compute)
 
 
-def _forward(batch: Batch, inputs: list[Values], compute: Compute) -> tuple[list[Values], Values, Values]:
-    """What the head takes, F and which rows are lost; once for the copies of a row that are all alike."""
-    heads, table, lost = compute.forward([value[:: batch.alike] for value in inputs])
+def _forward(batch: Batch, inputs: list[Values], compute: Compute) -> tuple[list[Values], Values, Faults]:
+    """What the head takes, F and why rows are lost; once for the copies of a row that are all alike."""
+    heads, table, faults = compute.forward([value[:: batch.alike] for value in inputs])
     if batch.alike == 1:
-        return heads, table, lost
-    *heads, table, lost = (np.repeat(value, batch.alike, axis=0) for value in (*heads, table, lost))
-    return heads, table, lost
+        return heads, table, faults
+    *heads, table, faults = (np.repeat(value, batch.alike, axis=0) for value in (*heads, table, faults))
+    return heads, table, faults

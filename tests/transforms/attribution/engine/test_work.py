@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.engine.calls import MAX_NODES, SLOT_COST, Block, next_call, nodes_in_slot, tile
+from transforms.attribution.engine.refusals import no_faults
 from transforms.attribution.engine.work import Chosen, Work
+from transforms.attribution.explanation import LOST
 from transforms.attribution.methods.method import difference
 from transforms.attribution.methods.rules import levels, quadrature
 
@@ -90,7 +92,7 @@ def test_every_tile_of_every_row_is_computed_once_and_added_to_its_row(slots):
         for part in call.segments:
             chosen = slice(first, first + len(part.rows))
             sums = [value[chosen] for value in mean_node(call.paths)]
-            full[id(part.work)] += list(part.work.add(part.rows, sums, np.zeros(len(part.rows), dtype=bool)))
+            full[id(part.work)] += list(part.work.add(part.rows, sums, no_faults(len(part.rows))))
             np.testing.assert_array_equal(call.paths.inputs[0][chosen], part.work.heads[0][part.rows])
             first = chosen.stop
         calls += 1
@@ -105,7 +107,7 @@ def test_a_level_is_carried_into_the_next_and_their_distance_is_the_change():
     part, rows = work(2), np.array([1])
     for first, gradient, level in ((True, 4.0, AUTO[0]), (False, 1.0, AUTO[1])):
         part.begin(rows, level, 1)
-        part.add(rows, [np.full((1, 1, 1), gradient), np.zeros((1, 1))], np.array([False]))
+        part.add(rows, [np.full((1, 1, 1), gradient), np.zeros((1, 1))], no_faults(1))
         part.settle(rows, [part.sums[0][rows]], level, first)
     # the row is 2 from its baseline: 2 · 4 = 8, then 2 · (4/2 + 1) = 6, and |6 − 8| / 6
     assert part.attributions[0].ravel().tolist() == [0, 6]
@@ -116,5 +118,5 @@ def test_a_level_is_carried_into_the_next_and_their_distance_is_the_change():
 def test_what_is_lost_in_one_slot_is_lost_for_the_row():
     part, rows = work(2), np.array([0, 0, 1])
     part.begin(np.array([0, 1]), AUTO[0], 2)
-    full = part.add(rows, [np.ones((3, 1, 1)), np.zeros((3, 1))], np.array([False, True, False]))
-    assert full.tolist() == [0] and part.lost.tolist() == [True, False]
+    full = part.add(rows, [np.ones((3, 1, 1)), np.zeros((3, 1))], np.array([None, LOST, None]))
+    assert full.tolist() == [0] and part.lost.tolist() == [True, False] and part.faults == {0: LOST}

@@ -214,6 +214,23 @@ def test_calls_that_do_not_fit_are_halved_and_a_row_that_does_not_is_lost(text, 
     assert_close(found.attributions["embedding"], expected.attributions["embedding"][[0, 2, 3]])
 
 
+def test_an_id_that_the_table_does_not_have_costs_its_row(text):
+    path, _, _ = text
+    ids = IDS.copy()
+    ids[0, 2], ids[2, 1] = 9, 2**31 - 1
+    for fields in ({}, {"steps": "auto"}, {"noise": {"kind": "smoothgrad", "draws": 2, "sigma": 0.1}}):
+        found, kept = (
+            explained(path, ids, "embedding", **fields),
+            explained(path, IDS, "embedding", **fields).some([1, 3]),
+        )
+        assert found.rows.tolist() == [1, 3]
+        assert {row: fault.code for row, fault in found.faults.items()} == dict.fromkeys((0, 2), "E_MODEL_INPUT_VALUE")
+        assert "indices[0,2] = 9 is not in [0, 9)" in found.faults[0].message
+        assert_close(found.attributions["embedding"], kept.attributions["embedding"])
+    with pytest.raises(UsageError, match=r"E_MODEL_INPUT_VALUE: at the baseline, .* = 12 is not in \[0, 9\)"):
+        explained(path, IDS, "embedding", baseline={"input": 12})
+
+
 def test_several_baselines_noise_and_ranks(text):
     path, _, _ = text
     listed = [explained(path, IDS, "embedding", baseline={"constant": value}) for value in (0.0, 0.25)]

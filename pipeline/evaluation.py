@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -84,22 +84,25 @@ class Evaluated:
     computed: bool
 
 
-def evaluate(roots: Sequence[str], request: Request, beam_options: Sequence[str] = ()) -> list[Evaluated]:
+def evaluate(
+    roots: Sequence[str], request: Request, beam_options: Sequence[str] = (), trusted: Collection[str] = ()
+) -> list[Evaluated]:
     """Evaluate one run, or the same rows of several.
 
     Args:
         roots: their directories.
+        trusted: modules that their configurations may name functions of.
 
     Raises:
-        UsageError, AttribeamError: E_EVALUATE_*, and whatever a run that cannot be read or a model that cannot be
-            loaded raises.
+        UsageError, AttribeamError: E_EVALUATE_*, E_CODE_*, and whatever a run that cannot be read or a model that
+            cannot be loaded raises.
     """
     options = parse_options(beam_options)
     runs = [read_run(open_place(root)) for root in roots]
     _require_comparable(runs)
     settings = _settings(request, runs[0])
     excluded = tuple(sorted({name for run in runs for name in refused(run)})) if len(runs) > 1 else ()
-    return [_evaluate(run, runs[0], settings, excluded, options) for run in runs]
+    return [_evaluate(run, runs[0], settings, excluded, options, trusted) for run in runs]
 
 
 def read_run(place: Place) -> FinishedRun:
@@ -162,6 +165,7 @@ def _evaluate(
     settings: EvaluationConfig,
     excluded: tuple[str, ...],
     options: PipelineOptions,
+    trusted: Collection[str],
 ) -> Evaluated:
     handle, config = shared.Shared(), run.config
     if config.model.layer is not None:
@@ -170,13 +174,7 @@ def _evaluate(
             f"{run.place.root} explains the layer {config.model.layer!r}, whose values cannot be taken away from the"
             " input; evaluate a run that explains the inputs",
         )
-    if config.attribution.code:
-        raise UsageError(
-            "E_EVALUATE_CODE",
-            f"{run.place.root} runs {config.attribution.code[0]}, and evaluate imports no code of yours; evaluate a run"
-            " without functions of your own",
-        )
-    evaluator = handle.acquire(lambda: Evaluator.load(config.model, config.attribution, settings))
+    evaluator = handle.acquire(lambda: Evaluator.load(config.model, config.attribution, settings, trusted))
     check_baselines(AttributionConfig(baseline=settings.fill), evaluator.explainer.model.inputs)
     job = _job(run, first, settings, excluded, evaluator)
     with run.place.alone():

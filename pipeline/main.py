@@ -132,6 +132,7 @@ def evaluate(
     fill: Annotated[
         str | None, typer.Option(metavar="BASELINE", help="What replaces features, as in YAML; else OUT's baseline.")
     ] = None,
+    trust: Trusted = None,
 ) -> None:
     """Measure how faithful, stable and noisy the maps of a finished run are; with --compare, of several, row by row.
 
@@ -145,7 +146,7 @@ def evaluate(
     if not runs or (len(runs) > 1 and not compare):
         raise typer.BadParameter(f"give one run, and others after --compare; found {runs}")
     request = Request(rows, seed, metric or (), parse_value(fill, "--fill") if fill else None)
-    show(evaluate([runs[0], *(compare or ()), *runs[1:]], request, options), Console())
+    show(evaluate([runs[0], *(compare or ()), *runs[1:]], request, options, trust or ()), Console())
 
 
 @app.command()

@@ -236,10 +236,6 @@ def test_what_cannot_be_evaluated(job_of: Any, tmp_path: pathlib.Path) -> None:
     layer["config"]["model"]["layer"] = "dense"
     pathlib.Path(other, "_run.json").write_text(json.dumps(layer))
     assert "the layer 'dense'" in refusal("E_EVALUATE_MAP", other)
-    layer["config"]["model"]["layer"] = None
-    layer["config"]["attribution"]["target"] = {"function": "my_targets:times"}
-    pathlib.Path(other, "_run.json").write_text(json.dumps(layer))
-    assert "my_targets:times" in refusal("E_EVALUATE_CODE", other)
     refusal("E_RUN_UNFINISHED", str(tmp_path / "nothing"))
     assert not (tmp_path / "nothing").exists()
     with pytest.raises(UsageError, match="E_RUNNER"):

@@ -173,3 +173,27 @@ def test_another_source_is_another_run(
     del sys.modules["my_targets"]
     assert called(monkeypatch, "run", *trusted) == 2
     assert "E_OUTPUT_OTHER_RUN" in (said := capsys.readouterr().err) and "code.my_targets:times" in said
+
+
+def test_an_evaluation_runs_a_function_only_where_it_is_trusted(
+    trusting: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trusted, asked = ["--trust", "my_targets"], ["--metric", "infidelity", "--metric", "sensitivity_max"]
+    assert called(monkeypatch, "run", "job.yaml", *trusted) == 0
+    del sys.modules["my_targets"]
+    evaluation = ["evaluate", str(tmp_path / "out"), "--rows", "5", *asked]
+    assert called(monkeypatch, *evaluation) == 2
+    assert "E_CODE_UNTRUSTED" in (said := capsys.readouterr().err) and "--trust my_targets" in said
+    assert "my_targets" not in sys.modules and not (tmp_path / "out/_evaluation").exists()
+    assert called(monkeypatch, *evaluation, *trusted) == 0
+    (summary,) = (tmp_path / "out/_evaluation").glob("rows-*.json")
+    metrics = json.loads(summary.read_text())["metrics"]
+    assert [metrics[name]["n"] for name in asked[1::2]] == [5, 5]
+    # each position has a term of F of its own: what any of them add up to is what F falls without them, to the
+    # sixteen products of a term and the sum of them in float32
+    assert metrics["infidelity"]["mean"] <= (32 * 2.0**-23 * OWN_TERM.sum(axis=1).max()) ** 2
+    assert metrics["sensitivity_max"]["mean"] > 0
+    (trusting / "my_targets.py").write_text(FUNCTION.replace("1]", "2]"))
+    del sys.modules["my_targets"]
+    assert called(monkeypatch, *evaluation, *trusted) == 2
+    assert "E_EVALUATE_CHANGED" in (said := capsys.readouterr().err) and "code.my_targets:times" in said

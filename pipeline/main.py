@@ -121,6 +121,7 @@ def verify(
 @app.command()
 def evaluate(
     out: Annotated[list[str], typer.Argument(metavar="OUT [-- BEAM OPTIONS]", help="The directory (or URL) of a run.")],
+    *,
     rows: Annotated[int, typer.Option(min=1, metavar="N", help="Evaluate N rows, drawn by the seed and their ids.")],
     seed: Annotated[int, typer.Option(help="Of the sample, and of what is drawn for each row.")] = 0,
     compare: Annotated[

@@ -14,8 +14,13 @@ from typing import Any
 
 import datasets
 import pytest
+from hypothesis import settings
 
 from pipeline.config import JobConfig
+
+# A machine that is busy is no defect
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.engine.compute import Compute
 from transforms.attribution.engine.kernel import Shape
-from transforms.attribution.engine.refusals import check_shared
+from transforms.attribution.engine.refusals import check_shared, first_fault
 from transforms.attribution.explanation import Faults
 from transforms.attribution.model.model import Model
 from transforms.attribution.model.model_input import ModelInput

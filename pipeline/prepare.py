@@ -15,17 +15,15 @@ from pipeline.config import JobConfig
 from pipeline.plan import InputFile, Known
 from transforms import buckets
 from transforms.attribute import read_examples
-from transforms.attribution.baselines import given as baselines
 from transforms.attribution.baselines.dataset_summary import Request, request
 from transforms.attribution.baselines.references import References, references_of_rows
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.model.model_input import ModelInput
 from transforms.attribution_job import AttributionJob
 from transforms.errors import UsageError
-from transforms.records import part
-from transforms.records.columns import ATTRIBUTION, AttributionColumns, attribution_columns
+from transforms.layouts import carried_names, check_kept, layout_of
+from transforms.records.columns import attribution_columns
 from transforms.records.examples import Examples, Layout, carried_type, extract
-from transforms.records.feature import Feature, check_column, resolve
+from transforms.records.feature import check_column
 from transforms.records.source import RawBatch, Selection, check_schema, read_rows
 from transforms.shard import Shard
 from transforms.storage.listing import open_file
@@ -58,7 +56,7 @@ def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: 
         UsageError: whatever is wrong with the configuration, the model or the dataset as a whole.
     """
     files = planning.index_input(config, root, known.files)
-    layout = _layout(config, explainer)
+    layout = layout_of(config.input, config.attribution, explainer.model, config.limits.sequence_length)
     buckets.check_attribution(layout, config.attribution, explainer.model)
     whole = planning.make_shards(files, max(1, *(file.summary.rows for file in files)))
     if not whole:
@@ -69,7 +67,7 @@ def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: 
     shapes = buckets.explained_shapes(layout, explainer)
     wanted = request(config.attribution, explainer.model.inputs, shapes)
     attributions = attribution_columns(config.output, shapes, buckets.usual_steps(layout, shapes))
-    _check_kept(config, attributions)
+    check_kept(config.input, attributions)
     rows, row_bytes = sum(file.summary.rows for file in files), planning.output_row_bytes(attributions)
     shards = planning.make_shards(files, planning.rows_per_shard(rows, row_bytes, config.output.shard_bytes))
     decides = planning.deciding_values(config, explainer.model.digest, files)
@@ -88,41 +86,6 @@ def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: 
     return Prepared(job, shards, files, decides, wanted)
 
 
-def _layout(config: JobConfig, explainer: Explainer) -> Layout:
-    source, attribution, model = config.input, config.attribution, explainer.model
-    named = {spec.name: spec for spec in model.sources}
-    if set(source.features) != set(named):
-        raise UsageError(
-            "E_FEATURE_INPUTS",
-            f"input.features names {sorted(source.features)}, but the model's inputs are {sorted(named)}; name each",
-        )
-    if attribution.entry == "label" and source.label is None:
-        raise UsageError("E_TARGET_LABELS", "attribution.target is label, but input.label names no column; name it")
-    by_column = baselines.columns(attribution, model.inputs)
-    return Layout(
-        inputs=tuple(_feature(config, spec) for spec in model.sources),
-        baselines=tuple(_feature(config, named[name], column) for name, column in by_column.items()),
-        id=source.id,
-        label=source.label,
-        target_is_label=attribution.entry == "label",
-        classes=model.output.names,
-    )
-
-
-def _feature(config: JobConfig, spec: ModelInput, column: str | None = None) -> Feature:
-    source = config.input.features[spec.name]
-    if column is not None:
-        source = source.model_copy(update={"column": column})
-    return resolve(spec.name, source, spec.shape, spec.dtype.name, config.limits.sequence_length)
-
-
-def _check_kept(config: JobConfig, attributions: Sequence[AttributionColumns]) -> None:
-    written = {"label", *part.FIXED, *(field.name for columns in attributions for field in columns.fields())}
-    taken = [name for name in config.input.keep if name in written or name.startswith(ATTRIBUTION)]
-    if taken:
-        raise UsageError("E_KEEP_NAME", f"input.keep names {taken}, which are columns of the output; rename them")
-
-
 def _check_schemas(config: JobConfig, layout: Layout, files: Sequence[InputFile]) -> None:
     features = [*layout.inputs, *layout.baselines]
     others = [name for name in (layout.id, layout.label, *config.input.keep) if name is not None]
@@ -132,8 +95,7 @@ def _check_schemas(config: JobConfig, layout: Layout, files: Sequence[InputFile]
 
 
 def _with_carried_types(config: JobConfig, layout: Layout, shard: Shard, known: Known) -> Layout:
-    kept = list(config.input.keep)
-    wanted = (["label"] if layout.label else []) + kept
+    wanted = carried_names(config.input)
     if known.carried is not None and list(known.carried) == wanted:
         return dataclasses.replace(layout, carried=known.carried)
     draft = dataclasses.replace(layout, carried=dict.fromkeys(wanted, pa.null()))

@@ -2,53 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import pathlib
 import resource
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, closing
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
+import pyarrow as pa
 from apache_beam.pvalue import PCollection
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils import shared
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms.attribution import targets
-from transforms.attribution.batch import Batch
-from transforms.attribution.engine.padding import cropped
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.explanation import Explanation
 from transforms.attribution_job import AttributionJob
-from transforms.buckets import Bucket, buckets, in_order
-from transforms.overlap import ahead, behind
+from transforms.explained import ALONE, Explained, SourceRows, chunk_rows
+from transforms.overlap import behind
 from transforms.records import part
 from transforms.records.examples import Examples, Refusal, extract
 from transforms.records.part_writer import PartWriter, write_quarantine
 from transforms.records.source import Selection, read_rows
 from transforms.references_file import read_references
-from transforms.rows import record_batch
 from transforms.shard import Shard
 from transforms.storage.listing import open_file
 from transforms.storage.manifest import quarantine_name
 from transforms.storage.place import Place, open_place
 
-CHUNK_BYTES = 16 * 2**20
-MAX_CHUNK_ROWS = 1024
-# Batches decoded before they are needed, and explained ones that wait to be written.
+# Explained batches that wait to be written.
 DEPTH = 2
 # Shards of one bundle under way: while one's last calls are computed and its part is closed, the next one begins.
 SHARDS_AT_ONCE = 2
-ALONE = contextlib.nullcontext()
-Explained = tuple[Examples, Explanation]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,30 +78,36 @@ def attribute_shard(
         AttribeamError: the input is damaged (E_PARQUET_INVALID, E_TFRECORD_*), or what was written (E_PART_DAMAGED).
     """
     started = time.monotonic()
-    about, refusals = job.about(shard, explainer), list[Refusal]()
-    schema, name = job.schema(about), job.part_of(shard)
+    about, name = job.about(shard, explainer), job.part_of(shard)
+    read = read_examples(shard, job, chunk_rows(job.layout, explainer))
+    rows = SourceRows(shard.name, read, job.layout, explainer, feeding)
     with place.scratch() as scratch:
-        with PartWriter(scratch / "part", lambda: job.schema(job.about(shard, explainer))) as writer:
-
-            def write(chunk: list[Explained]) -> None:
-                writer.write(in_order([record_batch(*one, schema, shard.name, job.attributions) for one in chunk]))
-
-            with behind(write, DEPTH) as later, closing(_explained(shard, job, explainer, refusals, feeding)) as found:
-                for chunk in found:
-                    later(chunk)
-        if refusals:
-            refusals.sort(key=lambda refusal: refusal.source_row)
-            write_quarantine(scratch / "refused", refusals, shard.name, about)
+        _write(scratch / "part", rows, job, lambda: job.schema(job.about(shard, explainer)))
+        refused = rows.refused()
+        if refused.num_rows:
+            write_quarantine(scratch / "refused", refused, about)
             place.publish(scratch / "refused", quarantine_name(name))
-        rows = (shard.size - len(refusals)) * job.attribution.targets
+        count = (shard.size - refused.num_rows) * job.attribution.targets
         with (scratch / "part").open("rb") as written:
-            check_part(part.read_footer(written, name), about, rows, name)
+            check_part(part.read_footer(written, name), about, count, name)
         published = place.publish(scratch / "part", name)
     if not published:
         with place.open(name) as file:
-            check_part(part.read_footer(file, name), about, rows, name)
+            check_part(part.read_footer(file, name), about, count, name)
     seconds, out_of_memory = time.monotonic() - started, explainer.take_out_of_memory()
-    return ShardResult(shard.number, rows, len(refusals), published, seconds, peak_memory_bytes(), out_of_memory)
+    return ShardResult(shard.number, count, refused.num_rows, published, seconds, peak_memory_bytes(), out_of_memory)
+
+
+def _write(path: pathlib.Path, rows: SourceRows, job: AttributionJob, latest: Callable[[], pa.Schema]) -> None:
+    schema = latest()
+    with PartWriter(path, latest) as writer:
+
+        def write(chunk: list[Explained]) -> None:
+            writer.write(rows.output(chunk, schema, job.attributions))
+
+        with behind(write, DEPTH) as later, closing(rows.explained()) as found:
+            for chunk in found:
+                later(chunk)
 
 
 def check_part(footer: tuple[dict[str, str], int], about: part.Provenance, rows: int, name: str) -> None:
@@ -133,61 +130,12 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def chunk_rows(job: AttributionJob, explainer: Explainer | None = None) -> int:
-    """Rows read at once: about 16 MiB of inputs, or where a layer is explained of its values, which may be far more."""
-    pairs = zip(job.layout.inputs, job.shapes, strict=True)
-    row_bytes = sum(feature.dtype.itemsize * int(np.prod(shape)) for feature, shape in pairs)
-    if explainer and explainer.model.layer:
-        values = sum(int(np.prod(shape)) for shape in explainer.explained_shapes(job.shapes).values())
-        row_bytes += explainer.model.layer.dtype.itemsize * values
-    return min(MAX_CHUNK_ROWS, max(1, CHUNK_BYTES // max(1, row_bytes)))
-
-
 def read_examples(shard: Shard, job: AttributionJob, batch_rows: int) -> Iterator[tuple[Examples, list[Refusal]]]:
     """The decoded rows of a shard, and those refused, batch by batch."""
     selection = Selection(job.layout.columns, shard.rows, batch_rows, job.max_record_bytes)
     with open_file(shard.path) as file:
         for raw in read_rows(file, shard.source, selection):
             yield extract(raw, job.layout, shard.name)
-
-
-def _explained(
-    shard: Shard,
-    job: AttributionJob,
-    explainer: Explainer,
-    refusals: list[Refusal],
-    feeding: AbstractContextManager[Any],
-) -> Generator[list[Explained], None, None]:
-    """The rows of every chunk that can be explained, with their explanations, in buckets of one length; those rows that
-    cannot are added to `refusals`."""
-    under_way: deque[tuple[Bucket, bool]] = deque()
-
-    def batches() -> Iterator[Batch]:
-        for examples, refused in read_examples(shard, job, chunk_rows(job, explainer)):
-            refusals.extend(refused)
-            if examples.labels is not None:
-                faults = targets.label_faults(examples.labels, explainer.model.classes)
-                examples, refused = examples.refuse(faults, shard.name)
-                refusals.extend(refused)
-            found = buckets(examples, job.layout)
-            for bucket in found:
-                under_way.append((bucket, bucket is found[-1]))
-                yield bucket.batch
-
-    def fed() -> Generator[Batch, None, None]:
-        with feeding:
-            yield from ahead(batches(), DEPTH)
-
-    # closed at once, here and by the caller, whatever fails: an error would keep the lock that the next shard waits for
-    chunk = list[Explained]()
-    with closing(fed()) as fields:
-        for explanation in explainer.stream(fields):
-            bucket, last = under_way.popleft()
-            refusals.extend(bucket.examples.refuse(explanation.faults, shard.name)[1])
-            chunk.append((bucket.examples, cropped(explanation, bucket.batch, explainer.model, explainer.config)))
-            if last:
-                yield chunk
-                chunk = []
 
 
 class AttributeShards(beam.PTransform):  # type: ignore[misc]

@@ -10,12 +10,13 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 from apache_beam.utils import shared
 
-from transforms.attribute import chunk_rows, read_examples
+from transforms.attribute import read_examples
 from transforms.attribution import targets
 from transforms.attribution.baselines.dataset_summary import Request, Summary, merged, nothing, sample_key, summary_of
 from transforms.attribution.baselines.references import references_of
 from transforms.attribution.explainer import Explainer
 from transforms.attribution_job import AttributionJob
+from transforms.explained import chunk_rows
 from transforms.references_file import write_references
 from transforms.shard import Shard
 from transforms.storage.place import Place, open_place
@@ -43,7 +44,7 @@ def summarize_shard(shard: Shard, plan: BaselinePlan) -> Summary:
         AttribeamError: the input is damaged (E_PARQUET_INVALID, E_TFRECORD_*).
     """
     found, seed = nothing(), plan.request.seed
-    for examples, _ in read_examples(shard, plan.job, chunk_rows(plan.job)):
+    for examples, _ in read_examples(shard, plan.job, chunk_rows(plan.job.layout)):
         if examples.labels is not None:
             examples = examples.without(targets.label_faults(examples.labels, plan.classes))
         if len(examples):

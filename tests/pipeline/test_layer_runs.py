@@ -14,7 +14,7 @@ from rich.console import Console
 from pipeline.plan import Known
 from pipeline.prepare import prepare
 from pipeline.preview import preview
-from transforms import attribute
+from transforms import explained
 from transforms.attribution.explainer import Explainer
 from transforms.errors import UsageError
 
@@ -98,8 +98,8 @@ def test_as_many_rows_are_read_as_their_layer_fits(job_of: Any, monkeypatch: pyt
     job = prepare(config, pathlib.Path(config.input.files[0]).parent, explainer, Known()).job
     assert explainer.explained_shapes(job.shapes) == {"embedding": (TOKENS, WIDTH)}
     row_bytes = TOKENS * 4 + TOKENS * WIDTH * 4  # ids of 32 bits, and float32
-    monkeypatch.setattr(attribute, "CHUNK_BYTES", 9 * row_bytes)
-    assert attribute.chunk_rows(job, explainer) == 9
+    monkeypatch.setattr(explained, "CHUNK_BYTES", 9 * row_bytes)
+    assert explained.chunk_rows(job.layout, explainer) == 9
 
 
 def test_the_plan_and_its_refusals(job_of: Any) -> None:

@@ -18,7 +18,7 @@ from apache_beam.utils import shared
 from pipeline import plan
 from pipeline.config import JobConfig
 from pipeline.prepare import Prepared, prepare
-from transforms import attribute
+from transforms import attribute, explained
 from transforms.attribute import AttributeShards, attribute_shard
 from transforms.attribution.explainer import Explainer
 from transforms.errors import AttribeamError
@@ -142,7 +142,7 @@ def test_what_is_under_way_is_published_when_a_shard_fails(bundle: Any, prepared
 def test_a_shard_that_cannot_be_written_does_not_hold_up_the_next(
     bundle: Any, prepared: tuple[Prepared, Explainer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, whole = prepared[0], attribute.record_batch
+    made, whole = prepared[0], explained.record_batch
     first, second = made.shards[:2]
     rows = {first.rows.start}
 
@@ -151,8 +151,8 @@ def test_a_shard_that_cannot_be_written_does_not_hold_up_the_next(
             raise OSError("no space left on device")
         return whole(examples, *rest)
 
-    monkeypatch.setattr(attribute, "record_batch", full)
-    monkeypatch.setattr(attribute, "chunk_rows", lambda job, explainer: 1)  # it fails while there is more to be fed
+    monkeypatch.setattr(explained, "record_batch", full)
+    monkeypatch.setattr(attribute, "chunk_rows", lambda layout, explainer: 1)  # it fails while there is more to be fed
     with pytest.raises(OSError, match="no space left"):
         bundle([first, second])
     assert open_place(made.job.root).names() == [made.job.part_of(second)]

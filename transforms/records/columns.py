@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from transforms.errors import UsageError, quoted
-from transforms.records.config import Axes, OutputConfig
+from transforms.records.config import Axes, ColumnsConfig
 from transforms.records.groups import FeatureGroups, feature_groups, groups_by_input
 from transforms.records.values import Doubles, Values, magnitude, share, strongest
 
@@ -153,7 +153,7 @@ class AttributionColumns:
 
 
 def attribution_columns(
-    output: OutputConfig, explained: Mapping[str, Shape], steps: Mapping[str, int] | None = None
+    output: ColumnsConfig, explained: Mapping[str, Shape], steps: Mapping[str, int] | None = None
 ) -> tuple[AttributionColumns, ...]:
     """How each explained input's attributions are written.
 

@@ -45,22 +45,20 @@ class FeatureConfig(Settings):
         return self
 
 
-class InputConfig(Settings):
-    """The dataset. `rows` is the number of rows it must hold, when the user knows it: the only proof against a file
-    that was cut between two records."""
+class ExamplesConfig(Settings):
+    """What is taken of every row.
 
-    files: list[str] = Field(min_length=1)
-    format: Format | None = None
+    Attributes:
+        id: column of the row's name; None: made of the name of its file, or of its batch, and its position.
+        features: every model input, and the column that it comes from.
+        label: column of the label.
+        keep: columns carried to the output.
+    """
+
     id: str | None = None
     features: dict[str, FeatureConfig] = Field(min_length=1)
     label: str | None = None
     keep: tuple[str, ...] = ()
-    rows: int | None = Field(default=None, ge=0)
-
-    @field_validator("files", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
 
     @field_validator("features", mode="before")
     @classmethod
@@ -69,6 +67,20 @@ class InputConfig(Settings):
         if not isinstance(value, dict):
             return value
         return {name: {"column": spec} if isinstance(spec, str) else spec for name, spec in value.items()}
+
+
+class InputConfig(ExamplesConfig):
+    """The dataset. `rows` is the number of rows it must hold, when the user knows it: the only proof against a file
+    that was cut between two records."""
+
+    files: list[str] = Field(min_length=1)
+    format: Format | None = None
+    rows: int | None = Field(default=None, ge=0)
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
 def _for_the_only_input(value: Any) -> Any:
@@ -86,8 +98,8 @@ def _for_the_only_input(value: Any) -> Any:
 Groups = Annotated[dict[str, dict[str, tuple[int, ...]]], BeforeValidator(_for_the_only_input)]
 
 
-class OutputConfig(Settings):
-    """What is written, and how large a part may become.
+class ColumnsConfig(Settings):
+    """How attributions become columns.
 
     Attributes:
         reduce: per input, the axes of one example over which attributions are summed (never averaged, so that
@@ -97,9 +109,14 @@ class OutputConfig(Settings):
         top: how many values of the largest magnitude are kept of each row and input; null: all.
     """
 
-    path: str
     dtype: Literal["float32", "float16"] = "float32"
     reduce: dict[str, Axes] = Field(default_factory=dict)
     groups: Groups = Field(default_factory=dict)
     top: int | None = Field(default=None, ge=1)
+
+
+class OutputConfig(ColumnsConfig):
+    """What is written, where, and how large a part may become."""
+
+    path: str
     shard_bytes: ByteSize = Field(default=ByteSize(128 * 2**20), ge=1)

@@ -46,7 +46,7 @@ def column_types(file: BinaryIO, name: str, wanted: Sequence[str]) -> dict[str, 
         UsageError: E_PARQUET_INVALID, E_COLUMN_MISSING.
     """
     present = _open(file, name, UsageError).schema_arrow
-    return {column: present.field(column).type for column in _checked_columns(present.names, name, wanted)}
+    return {column: present.field(column).type for column in checked_columns(present.names, name, wanted)}
 
 
 def read(
@@ -60,7 +60,7 @@ def read(
     """
     next_row = rows.start
     opened = _open(file, name, AttribeamError)
-    wanted = _checked_columns(opened.schema_arrow.names, name, columns)
+    wanted = checked_columns(opened.schema_arrow.names, name, columns)
     try:
         for first_row, batch in _batches(opened, wanted, rows, batch_rows):
             next_row = first_row + batch.num_rows
@@ -100,7 +100,12 @@ def _digest(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def _checked_columns(present: Sequence[str], name: str, wanted: Sequence[str]) -> list[str]:
+def checked_columns(present: Sequence[str], name: str, wanted: Sequence[str]) -> list[str]:
+    """The wanted columns, each once; `name` is what should have them, for the message.
+
+    Raises:
+        UsageError: E_COLUMN_MISSING, with the nearest; E_PARQUET_INVALID for two of one name.
+    """
     columns = list(dict.fromkeys(wanted))
     for column in columns:
         if column not in present:

@@ -79,7 +79,7 @@ def part_schema(
     attributions: Sequence[AttributionColumns],
     carried: Mapping[str, pa.DataType],
     ranked: bool,
-    about: Provenance,
+    about: Provenance | None = None,
 ) -> pa.Schema:
     """The columns of a part, in the order in which they are written.
 
@@ -92,7 +92,7 @@ def part_schema(
     left_out = {name for name, written in (("target_rank", ranked), ("rounding", rounded)) if not written}
     names = [(name, kind) for name, kind in FIXED.items() if name not in left_out]
     fields = [field for columns in attributions for field in columns.fields()]
-    return pa.schema([*names[:3], *carried.items(), *names[3:], *fields], metadata=about.metadata())
+    return pa.schema([*names[:3], *carried.items(), *names[3:], *fields], metadata=about and about.metadata())
 
 
 def read_footer(file: BinaryIO, name: str) -> tuple[dict[str, str], int]:

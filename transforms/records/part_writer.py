@@ -84,14 +84,20 @@ class PartWriter:
         self._sink.close()
 
 
-def write_quarantine(path: pathlib.Path, refusals: Sequence[Refusal], file: str, about: Provenance) -> None:
-    """The refused rows of one shard."""
+def quarantined(refusals: Sequence[Refusal], file: str) -> pa.RecordBatch:
+    """The refused rows of one source, in its order, as they are written."""
+    ordered = sorted(refusals, key=lambda refusal: refusal.source_row)
     columns = {
-        "row_id": [refusal.row_id for refusal in refusals],
-        "source_file": [file] * len(refusals),
-        "source_row": [refusal.source_row for refusal in refusals],
-        "code": [refusal.fault.code for refusal in refusals],
-        "message": [refusal.fault.message for refusal in refusals],
+        "row_id": [refusal.row_id for refusal in ordered],
+        "source_file": [file] * len(ordered),
+        "source_row": [refusal.source_row for refusal in ordered],
+        "code": [refusal.fault.code for refusal in ordered],
+        "message": [refusal.fault.message for refusal in ordered],
     }
-    table = pa.table(columns, QUARANTINE.with_metadata(about.metadata()))
+    return pa.RecordBatch.from_pydict(columns, QUARANTINE)
+
+
+def write_quarantine(path: pathlib.Path, rows: pa.RecordBatch, about: Provenance) -> None:
+    """The refused rows of one shard."""
+    table = pa.Table.from_batches([rows]).replace_schema_metadata(about.metadata())
     pq.write_table(table, path, compression="zstd", write_page_checksum=True)

@@ -41,6 +41,7 @@ setup(
             "mlxtend>=0.23",
             "matplotlib>=3.8",
             "mypy>=1.15",
+            "nbformat>=5",
             "pandas",
             "pillow",
             "pytest>=8",

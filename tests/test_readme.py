@@ -2,7 +2,12 @@
 
 import pathlib
 import re
+from collections.abc import Callable
+from typing import Any
 
+import apache_beam as beam
+import collected
+import datasets
 import duckdb
 import keras
 import numpy as np
@@ -10,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipeline.config import load_config, parse_config
 from pipeline.launch import run
@@ -92,6 +98,39 @@ def test_the_notebook_lines(folder: pathlib.Path, images: np.ndarray, monkeypatc
     assert explained.attributions["image"].shape == stored.shape  # type: ignore[attr-defined]
     # scaled in another order: pixels / 255 against pixels · (1/255) differ by a rounding of the input, 2^-24
     np.testing.assert_allclose(explained.attributions["image"], stored, rtol=1e-6, atol=1e-7)  # type: ignore[attr-defined]
+
+
+def in_process(fill: Callable[[beam.Pipeline], dict[str, Any]], containing: str) -> dict[str, Any]:
+    """The names that a block leaves, once the pipeline that it adds to has run."""
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        scope = {"beam": beam, **fill(pipeline)}
+        exec(block("python", containing), scope)
+        for name in {"maps", "attributed", "quarantined"} & set(scope):
+            _ = scope[name] | f"Keep {name}" >> beam.Map(collected.keep, name)
+    return collected.kept
+
+
+def test_the_lines_for_run_inference(folder: pathlib.Path, images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    collected.kept.clear()
+    scaled = images / np.float32(255)
+    rows = [{"id": f"r{row}", "image": scaled[row], "label": row % 10} for row in range(ROWS)]
+    maps = dict(in_process(lambda pipeline: {"rows": pipeline | beam.Create(rows)}, "RunInference")["maps"])
+    stored = datasets.read(folder / "out/digits")
+    for name, expected in zip(stored["row_id"].to_pylist(), datasets.attributions(stored, "image"), strict=True):
+        # as above; and `steps: auto` ends at the same level whatever batch a row is in
+        np.testing.assert_allclose(maps[name], expected, rtol=1e-6, atol=1e-7)
+
+
+def test_the_lines_for_record_batches(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    collected.kept.clear()
+    found = in_process(lambda pipeline: {"pipeline": pipeline}, "AttributeExamples")
+    assert "quarantined" not in found
+    attributed, stored = pa.Table.from_batches(found["attributed"]), datasets.read(folder / "out/digits")
+    assert attributed.schema.equals(stored.schema)
+    same = ["row_id", "label", "split", "target", "steps", "status", "source_row"]
+    assert attributed.select(same).equals(stored.select(same))
 
 
 def test_every_file_it_links_to_is_there() -> None:

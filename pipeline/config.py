@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import glob
 import pathlib
@@ -17,7 +18,8 @@ from transforms.errors import UsageError, quoted
 from transforms.records.config import FeatureConfig, InputConfig, OutputConfig
 from transforms.records.feature import MAX_LENGTH
 from transforms.settings import Settings
-from transforms.storage.place import is_url
+from transforms.storage.staging import staged
+from transforms.storage.url import is_url, parse_url
 
 
 class LimitsConfig(Settings):
@@ -52,7 +54,8 @@ def load_config(path: pathlib.Path, overrides: Iterable[str] = ()) -> JobConfig:
 
     Raises:
         UsageError: E_CONFIG_MISSING, E_CONFIG_YAML, E_CONFIG_KEY (with the nearest known key), E_CONFIG_VALUE,
-            E_TARGET_CLASSES.
+            E_TARGET_CLASSES, E_STORE_URL, E_STORE_SECRET.
+        StoreError: of a file of class names in an object store.
     """
     values = _parse(path)
     for override in overrides:
@@ -139,8 +142,12 @@ def _under(root: pathlib.Path, config: JobConfig) -> JobConfig:
         return path if is_url(path) else str(root / path)
 
     classes = config.model.classes
+    for path in (config.model.path, *config.input.files, config.output.path):
+        if is_url(path):
+            parse_url(path)
     # read here, where the file is: workers take the names
-    named = read_class_names(absolute(classes) if isinstance(classes, str) else classes) or None
+    with staged(absolute(classes)) if isinstance(classes, str) else contextlib.nullcontext(classes) as found:
+        named = read_class_names(found) or None
     model = config.model.model_copy(update={"path": absolute(config.model.path), "classes": named})
     files = [absolute(path) if (root / path).exists() else _pattern(root, path) for path in config.input.files]
     source = config.input.model_copy(update={"files": files})

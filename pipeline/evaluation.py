@@ -29,6 +29,7 @@ from transforms.attribution_job import AttributionJob
 from transforms.errors import UsageError, quoted
 from transforms.evaluate import EvaluateRun
 from transforms.evaluation import EvaluationJob
+from transforms.model_files import local_model
 from transforms.shard import Shard
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
@@ -174,7 +175,8 @@ def _evaluate(
             f"{run.place.root} explains the layer {config.model.layer!r}, whose values cannot be taken away from the"
             " input; evaluate a run that explains the inputs",
         )
-    evaluator = handle.acquire(lambda: Evaluator.load(config.model, config.attribution, settings, trusted))
+    with local_model(config.model) as model:
+        evaluator = handle.acquire(lambda: Evaluator.load(model, config.attribution, settings, trusted))
     check_baselines(AttributionConfig(baseline=settings.fill), evaluator.explainer.model.inputs)
     job = _job(run, first, settings, excluded, evaluator)
     with run.place.alone():

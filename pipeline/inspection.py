@@ -17,13 +17,16 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.excerpts import joined, short_value, shown
+from transforms.attribution.config import ModelConfig
 from transforms.attribution.model import anatomy
 from transforms.attribution.model.anatomy import Anatomy
 from transforms.attribution.model.anatomy_parts import LayerInfo, Shape, SignatureInfo
 from transforms.errors import MAX_MESSAGE_CHARACTERS, AttribeamError, Fault, UsageError
+from transforms.model_files import local_model
 from transforms.records import source
 from transforms.records.source import FileSummary
 from transforms.storage import listing
+from transforms.storage.url import is_url, parse_url
 
 MAX_FILES = 20
 MAX_LINES = 200  # layers, tensors or columns of one table
@@ -53,22 +56,28 @@ def inspect_path(path: str, console: Console) -> None:
     """Print a model's inputs, outputs, layers and risky operations, or a dataset's schema, rows and first values.
 
     Args:
-        path: a SavedModel directory, a .keras file, or a dataset: file, directory or glob, local or a URL.
+        path: a SavedModel directory, a .keras file, or a dataset: file, directory or glob; local, or a URL.
 
     Raises:
         UsageError: E_MODEL_MISSING, E_MODEL_H5, E_MODEL_INVALID; E_INPUT_NOT_FOUND; for a dataset of which no file can
-            be read, the first file's E_FILE_EMPTY, E_FORMAT_UNKNOWN, E_PARQUET_INVALID or E_TFRECORD_*.
+            be read, the first file's E_FILE_EMPTY, E_FORMAT_UNKNOWN, E_PARQUET_INVALID or E_TFRECORD_*;
+            E_STORE_URL, E_STORE_SECRET.
+        StoreError: as the methods of `Bucket`.
     """
+    if is_url(path):
+        parse_url(path)
     if _is_model(path):
-        _print_model(anatomy.dissect(path), console)
+        with local_model(ModelConfig(path=path)) as local:
+            found = anatomy.dissect(local.path)
+        _print_model(dataclasses.replace(found, path=path), console)
     else:
         _print_dataset(path, [_indexed(name) for name in _files(path)], console)
 
 
 def _is_model(path: str) -> bool:
-    place = pathlib.Path(path)
     try:
-        return (place / "saved_model.pb").is_file() or (bool(_MODEL_NAME.search(path)) and not place.is_dir())
+        held = listing.is_file(f"{path.rstrip('/')}/saved_model.pb")
+        return held or (bool(_MODEL_NAME.search(path)) and not pathlib.Path(path).is_dir())
     # names that are too long, or in a directory that is not ours to see
     except OSError:
         return False

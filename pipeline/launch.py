@@ -26,6 +26,7 @@ from transforms.attribution.baseline_outputs import baseline_outputs, warn
 from transforms.attribution.explainer import Explainer
 from transforms.attribution_job import AttributionJob
 from transforms.finalize import RunPlan, inspect_part, versions
+from transforms.model_files import load_explainer
 from transforms.records import part
 from transforms.references_file import read_references
 from transforms.shard import Shard
@@ -70,7 +71,7 @@ def run(
     started, options = time.time(), parse_options(beam_options)
     place = open_place(config.output.path)
     handle = handle or shared.Shared()
-    explainer = handle.acquire(lambda: Explainer.load(config.model, config.attribution, trusted))
+    explainer = handle.acquire(lambda: load_explainer(config.model, config.attribution, trusted))
     prepared = prepare(config, root, explainer, known_before(place))
     hoisted = explainer.model.stem.tensors if explainer.model.stem else {}
     estimate = read_estimate(place, prepared.job.fingerprint)
@@ -189,6 +190,8 @@ def _has_valid_part(shard: Shard, job: AttributionJob, place: Place, pinned: Map
         for entry in inspect_part(shard, job, place).entries:
             if pinned.get(entry["file"], entry["sha256"]) != entry["sha256"]:
                 raise part.damaged(entry["file"], "it is no longer the file that the manifest vouches for")
+    except errors.StoreError:
+        raise
     except errors.AttribeamError as error:
         log.warning("%s; moved to %s", error, names.DAMAGED)
         for damaged in (name, names.quarantine_name(name)):

@@ -25,7 +25,8 @@ from transforms.records.source import FileSummary, RowRange, index_file
 from transforms.shard import Shard
 from transforms.storage.listing import file_bytes, list_files, open_file
 from transforms.storage.manifest import PLAN, to_json
-from transforms.storage.place import Place, is_url
+from transforms.storage.place import Place
+from transforms.storage.url import is_url
 
 # a row's columns beside its attributions: ids, numbers, status
 ROW_OVERHEAD_BYTES = 64

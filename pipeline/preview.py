@@ -19,6 +19,7 @@ from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.methods import method_of
 from transforms.attribution.model.model import Model
+from transforms.model_files import load_explainer
 from transforms.records.columns import AttributionColumns
 from transforms.records.examples import Layout
 from transforms.storage.manifest import RUN
@@ -37,7 +38,7 @@ def preview(
     Raises:
         UsageError: as `run` would.
     """
-    explainer = Explainer.load(config.model, config.attribution, trusted)
+    explainer = load_explainer(config.model, config.attribution, trusted)
     prepared = prepare(config, root, explainer, planning.Known())
     listed = Table(box=None, show_header=False)
     listed.add_column()

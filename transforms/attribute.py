@@ -25,6 +25,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from transforms.attribution.explainer import Explainer
 from transforms.attribution_job import AttributionJob
 from transforms.explained import ALONE, Explained, SourceRows, chunk_rows
+from transforms.model_files import load_explainer
 from transforms.overlap import behind
 from transforms.records import part
 from transforms.records.examples import Examples, Refusal, extract
@@ -35,6 +36,7 @@ from transforms.shard import Shard
 from transforms.storage.listing import open_file
 from transforms.storage.manifest import quarantine_name
 from transforms.storage.place import Place, open_place
+from transforms.storage.staging import Staging
 
 # Explained batches that wait to be written.
 DEPTH = 2
@@ -158,12 +160,12 @@ class _AttributeShard(beam.DoFn):  # type: ignore[misc]
     """One shard after the other, each begun as soon as nothing more of the one before it is to be fed."""
 
     def __init__(self, job: AttributionJob, handle: shared.Shared) -> None:
-        self._job, self._handle, self._references = job, handle, shared.Shared()
+        self._job, self._handle, self._references, self._stagings = job, handle, shared.Shared(), shared.Shared()
 
     def setup(self) -> None:
         job = self._job
-        explainer = self._handle.acquire(lambda: Explainer.load(job.model, job.attribution, job.trusted))
-        self._place = open_place(job.root)
+        explainer = self._handle.acquire(lambda: load_explainer(job.model, job.attribution, job.trusted))
+        self._place, self._staging = open_place(job.root), self._stagings.acquire(Staging)
         references = self._references.acquire(lambda: read_references(self._place, job.baselines))
         self._explainer = explainer.with_references(references)
         self._pool, self._feeding = ThreadPoolExecutor(SHARDS_AT_ONCE, "shard"), threading.Lock()
@@ -174,8 +176,7 @@ class _AttributeShard(beam.DoFn):  # type: ignore[misc]
     def process(self, shard: Shard) -> Iterator[ShardResult]:
         if len(self._running) == SHARDS_AT_ONCE:
             yield self._next()
-        worker = self._job, self._explainer, self._place, self._feeding
-        self._running.append(self._pool.submit(attribute_shard, shard, *worker))
+        self._running.append(self._pool.submit(self._attribute, shard))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         while self._running:
@@ -183,6 +184,11 @@ class _AttributeShard(beam.DoFn):  # type: ignore[misc]
 
     def teardown(self) -> None:
         self._pool.shutdown(cancel_futures=True)
+        self._staging.close()
+
+    def _attribute(self, shard: Shard) -> ShardResult:
+        with shard.staged(self._staging) as local:
+            return attribute_shard(local, self._job, self._explainer, self._place, self._feeding)
 
     def _next(self) -> ShardResult:
         try:

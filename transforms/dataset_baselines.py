@@ -17,6 +17,7 @@ from transforms.attribution.baselines.references import references_of
 from transforms.attribution.explainer import Explainer
 from transforms.attribution_job import AttributionJob
 from transforms.explained import chunk_rows
+from transforms.model_files import load_explainer
 from transforms.references_file import write_references
 from transforms.shard import Shard
 from transforms.storage.place import Place, open_place
@@ -116,6 +117,6 @@ class _Publish(beam.DoFn):  # type: ignore[misc]
 
     def process(self, summary: Summary) -> Iterator[None]:
         job = self._plan.job
-        explainer = self._handle.acquire(lambda: Explainer.load(job.model, job.attribution, job.trusted))
+        explainer = self._handle.acquire(lambda: load_explainer(job.model, job.attribution, job.trusted))
         publish_baselines(self._plan, summary, explainer, open_place(job.root))
         yield from ()

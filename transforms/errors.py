@@ -52,6 +52,10 @@ class QuarantineError(AttribeamError):
     exit_code = 3
 
 
+class StoreError(AttribeamError):
+    """An object store did not do what it was asked for: nothing is known of the object, least of all that it is bad."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Fault:
     """Why one row was refused: it goes to quarantine with this, and the rest goes on."""

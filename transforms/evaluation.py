@@ -18,6 +18,7 @@ from transforms.attribution.faithfulness.sample import Sample
 from transforms.attribution_job import AttributionJob
 from transforms.drawing import Drawn
 from transforms.errors import AttribeamError
+from transforms.model_files import local_model
 from transforms.records import part
 from transforms.records.columns import ATTRIBUTION
 from transforms.records.examples import Examples, Layout, extract
@@ -64,7 +65,8 @@ class EvaluationJob:
 
     def load(self) -> Evaluator:
         """What computes the metrics."""
-        return Evaluator.load(self.run.model, self.run.attribution, self.settings, self.run.trusted)
+        with local_model(self.run.model) as model:
+            return Evaluator.load(model, self.run.attribution, self.settings, self.run.trusted)
 
 
 def evaluate_rows(drawn: Sequence[Drawn], job: EvaluationJob, evaluator: Evaluator, place: Place) -> list[Row]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 
 from transforms.records.config import Format
 from transforms.records.source import RowRange, Source
+from transforms.storage.staging import Staging
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,3 +39,12 @@ class Shard:
     def source(self) -> Source:
         """How its file is read."""
         return Source(self.name, self.format, self.codec)
+
+    @contextlib.contextmanager
+    def staged(self, staging: Staging) -> Iterator[Shard]:
+        """The same, to be read while the context lasts: of TFRecord a copy on this machine; Parquet goes by ranges."""
+        if self.format == "parquet":
+            yield self
+            return
+        with staging.local(self.path) as path:
+            yield dataclasses.replace(self, path=path)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import os
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import Any, BinaryIO, cast
-
-import obstore
-from obstore.fsspec import FsspecStore
-from obstore.store import from_url
+from typing import BinaryIO
 
 from transforms.errors import UsageError
-from transforms.storage.place import is_url
+from transforms.storage.bucket import Bucket
+from transforms.storage.url import is_url, parse_url
 
 WILDCARDS = frozenset("*?[")
 
@@ -25,7 +23,8 @@ def list_files(patterns: Sequence[str]) -> list[str]:
     that exists is taken as it is, whatever characters it has.
 
     Raises:
-        UsageError: E_INPUT_NOT_FOUND when a pattern matches nothing.
+        UsageError: E_INPUT_NOT_FOUND when a pattern matches nothing; E_STORE_URL, E_STORE_SECRET.
+        StoreError: as the methods of `Bucket`.
     """
     found: dict[str, None] = {}
     for pattern in patterns:
@@ -43,17 +42,24 @@ def open_file(path: str) -> BinaryIO:
     """A seekable binary reader of a local file or an object (read by ranges)."""
     if not is_url(path):
         return pathlib.Path(path).open("rb")
-    scheme, _, rest = path.partition("://")
-    return cast(BinaryIO, FsspecStore(scheme).open(rest, "rb"))
+    url = parse_url(path)
+    return Bucket(url).open(url.key)
+
+
+def is_file(path: str) -> bool:
+    """Whether a local file or an object is there."""
+    if not is_url(path):
+        return pathlib.Path(path).is_file()
+    url = parse_url(path)
+    return Bucket(url).find(url.key) is not None
 
 
 def file_bytes(path: str) -> int:
     """The size of a file or object."""
     if not is_url(path):
         return pathlib.Path(path).stat().st_size
-    scheme, _, rest = path.partition("://")
-    bucket, _, key = rest.partition("/")
-    return int(obstore.head(from_url(f"{scheme}://{bucket}"), key)["size"])
+    with open_file(path) as file:
+        return file.seek(0, os.SEEK_END)
 
 
 def _local(pattern: str) -> Iterable[str]:
@@ -67,25 +73,31 @@ def _local(pattern: str) -> Iterable[str]:
 
 
 def _remote(pattern: str) -> Iterable[str]:
-    scheme, _, rest = pattern.partition("://")
-    bucket, _, key = rest.partition("/")
-    fixed = key[: min((key.index(c) for c in WILDCARDS if c in key), default=len(key))]
-    store = from_url(f"{scheme}://{bucket}")
-    names = _below(store, key.rstrip("/")) if fixed == key else []
-    names = names or _below(store, fixed.rpartition("/")[0])
-    folder = key.rstrip("/") + "/" if key else ""
+    url = parse_url(pattern)
+    bucket, key = Bucket(url), url.key
+    if key and bucket.find(key):
+        return [str(url)]
+    fixed = key[: min((key.index(mark) for mark in WILDCARDS if mark in key), default=len(key))]
+    names = [stored.key for stored in bucket.list(fixed if fixed == key else fixed.rpartition("/")[0])]
+    folder = f"{key}/" if key else ""
     chosen = (
         name
         for name in names
-        if name == key
-        or fnmatch.fnmatchcase(name, key)
+        if _matches(name.split("/"), key.split("/"))
         or (name.startswith(folder) and not _hidden(tuple(name[len(folder) :].split("/"))))
     )
-    return [f"{scheme}://{bucket}/{name}" for name in chosen]
+    return [f"{url.root}/{name}" for name in chosen]
 
 
-def _below(store: Any, folder: str) -> list[str]:
-    return sorted(entry["path"] for page in obstore.list(store, prefix=folder or None) for entry in page)
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """As local globs do: `*` stays within a folder and passes over names with a dot, `**` is any number of folders."""
+    if not pattern or not parts:
+        return not parts and all(piece == "**" for piece in pattern)
+    if pattern[0] == "**":
+        deeper = not parts[0].startswith(".") and _matches(parts[1:], pattern)
+        return deeper or _matches(parts, pattern[1:])
+    dotted = parts[0].startswith(".") and not pattern[0].startswith(".")
+    return not dotted and fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
 
 
 def _hidden(parts: Sequence[str]) -> bool:

@@ -14,23 +14,20 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterator
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
-import obstore
-from obstore.exceptions import AlreadyExistsError
-from obstore.fsspec import FsspecStore
-from obstore.store import from_url
+from transforms.storage.bucket import Bucket
+from transforms.storage.url import is_url, parse_url
 
 SCRATCH = "_scratch"
 
 
-def is_url(path: str) -> bool:
-    """Whether the path is a URL of an object store rather than a local path."""
-    return "://" in path
-
-
 def open_place(root: str) -> Place:
-    """The place at `root`, a local directory (made if it is not there) or a URL such as s3://bucket/prefix."""
+    """The place at `root`, a local directory (made if it is not there) or a URL such as s3://bucket/prefix.
+
+    Raises:
+        UsageError: E_STORE_URL, E_STORE_SECRET.
+    """
     return ObjectPlace(root) if is_url(root) else LocalPlace(root)
 
 
@@ -161,34 +158,36 @@ class LocalPlace(Place):
 
 
 class ObjectPlace(Place):
-    """A prefix of an object store: s3://, gs://, az:// with the credentials of the environment."""
+    """A prefix of an object store: s3://, gs://, az:// with the credentials of the environment.
+
+    Its methods raise StoreError, as those of `Bucket` do.
+    """
 
     def __init__(self, root: str) -> None:
-        self.root = root
-        self._store = from_url(root)
-        scheme, _, rest = root.partition("://")
-        self._files, self._prefix = FsspecStore(scheme), rest.rstrip("/")
+        url = parse_url(root)
+        self.root, self._bucket = str(url), Bucket(url)
+        self._folder = f"{url.key}/" if url.key else ""
 
     def times(self) -> dict[str, float]:
         """See `Place.times`."""
-        pages = obstore.list(self._store)
-        return {entry["path"]: entry["last_modified"].timestamp() for page in pages for entry in page}
+        found = self._bucket.list(self._folder.rstrip("/"))
+        return {stored.key.removeprefix(self._folder): stored.written for stored in found}
 
     def open(self, name: str) -> BinaryIO:
         """See `Place.open`."""
-        return cast(BinaryIO, self._files.open(f"{self._prefix}/{name}", "rb"))
+        return self._bucket.open(self._folder + name)
+
+    def exists(self, name: str) -> bool:
+        """See `Place.exists`."""
+        return self._bucket.find(self._folder + name) is not None
 
     def publish(self, file: pathlib.Path, name: str) -> bool:
         """See `Place.publish`."""
-        try:
-            obstore.put(self._store, name, file, mode="create", use_multipart=False)
-        except AlreadyExistsError:
-            return False
-        return True
+        return self._bucket.create(self._folder + name, file)
 
     def remove(self, name: str) -> None:
         """See `Place.remove`."""
-        obstore.delete(self._store, name)
+        self._bucket.delete(self._folder + name)
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[pathlib.Path]:

@@ -1,4 +1,5 @@
-"""What every test may use: `build` makes a tiny model once, `inputs` the same rows in each format, `job_of` a job."""
+"""What every test may use: `build` makes a tiny model once, `inputs` the same rows in each format, `job_of` a job; `s3`
+is a real S3 server behind a proxy that can fail; `attribeam` runs a command."""
 
 from __future__ import annotations
 
@@ -9,14 +10,18 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import functools
 import pathlib
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import datasets
 import pytest
+import stores
 from hypothesis import settings
 
+from pipeline import main
 from pipeline.config import JobConfig
+from transforms.storage import bucket
 
 # A machine that is busy is no defect
 settings.register_profile("untimed", deadline=None)
@@ -50,3 +55,38 @@ def job_of(tmp_path: pathlib.Path, build: Any, inputs: dict[str, pathlib.Path]) 
         return datasets.job(tmp_path / out, model, files, built.features, **parts)
 
     return made
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[stores.FaultyProxy]:
+    """One for all tests; each has objects of its own."""
+    with stores.s3_server() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def s3(s3_server: stores.FaultyProxy, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> stores.Store:
+    """A prefix of one's own on the server, which the environment of this test names; a store that fails is borne with
+    for a moment only."""
+    for name, value in stores.environment(s3_server.url).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(bucket, "PATIENCE", stores.SHORT)
+    s3_server.fail()
+    return stores.Store(f"s3://{stores.BUCKET}/{tmp_path.parent.name}/{tmp_path.name}", s3_server)
+
+
+@pytest.fixture
+def attribeam(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> datasets.Command:
+    """`attribeam ...` in this process, through the console script's function: exit code, output, errors."""
+    monkeypatch.setattr(main.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(main.sys, "excepthook", sys.excepthook)
+
+    def called(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["attribeam", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return called

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ ROWS, VALUES, CLASSES = 23, 4, 3
 STEM = "rows [1] #é%20"
 FORMATS = {"parquet": ".parquet", "none": ".tfrecord", "gzip": ".tfrecord.gz", "zlib": ".tfrecord.zlib"}
 Features = Mapping[str, Any]
+# what the fixture `attribeam` gives
+Command = Callable[..., tuple[int, str, str]]
 
 
 def rows(count: int = ROWS, seed: int = 1) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import http.client
 import http.server
+import logging
+import pathlib
 import re
 import threading
 import time
@@ -13,7 +15,17 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from transforms.storage.bucket import Bucket, Patience
+from transforms.storage.url import parse_url
+
 BUCKET = "bucket"
+SHORT = Patience(tries=3, first_wait_s=0.01, longest_wait_s=0.02, answer_s=1.0, upload_s=1.0)
+# Planted, to be found nowhere. moto takes any.
+SECRETS = {
+    "AWS_ACCESS_KEY_ID": "AKIACANARYCANARY0001",
+    "AWS_SECRET_ACCESS_KEY": "canary/secret+0002",
+    "AWS_SESSION_TOKEN": "canary-token-0003",
+}
 HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive", "server", "date"}
 
 
@@ -26,6 +38,7 @@ class Fault:
         status: answered in the store's place; body: with it.
         wait_s: passed before anything is answered; cut: after half of the body the connection is closed.
         swallowed: the request is carried out, and its answer lost.
+        torn: half of the request's body reaches the store, and then nothing more.
     """
 
     request: str
@@ -35,6 +48,7 @@ class Fault:
     wait_s: float = 0.0
     cut: bool = False
     swallowed: bool = False
+    torn: bool = False
 
 
 class FaultyProxy(http.server.ThreadingHTTPServer):
@@ -42,6 +56,7 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
 
     Attributes:
         requests: `METHOD /path?query` of every request, in order.
+        sent: bytes of all bodies that were answered.
         faults: of which the first that matches counts.
     """
 
@@ -51,6 +66,7 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream, self.lock = upstream, threading.Lock()
         self.requests: list[str] = []
+        self.sent = 0
         self.faults: Sequence[Fault] = ()
         self._befallen: dict[Fault, int] = {}
 
@@ -64,10 +80,15 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
         with self.lock:
             self.faults, self._befallen = faults, {}
             self.requests.clear()
+            self.sent = 0
 
     def matching(self, pattern: str) -> list[str]:
         """The requests so far that match."""
         return [request for request in self.requests if re.search(pattern, request)]
+
+    def befallen(self) -> dict[Fault, int]:
+        """How often each fault was met."""
+        return dict(self._befallen)
 
     def befalls(self, request: str) -> Fault | None:
         """The fault of a request, which is counted."""
@@ -81,6 +102,48 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that gave up is no error."""
+
+
+def environment(url: str) -> dict[str, str]:
+    """What names a server, and the canaries as its credentials."""
+    return {**SECRETS, "AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Store:
+    """A prefix of a bucket, and the proxy that stands before it."""
+
+    url: str
+    proxy: FaultyProxy
+
+    def put(self, path: pathlib.Path, name: str = "") -> str:
+        """Copy a file, or a folder with all that is in it; its URL."""
+        url = parse_url(f"{self.url}/{name or path.name}")
+        files = [(path, url.key)] if path.is_file() else []
+        files += [
+            (file, f"{url.key}/{file.relative_to(path).as_posix()}") for file in path.rglob("*") if file.is_file()
+        ]
+        for file, key in files:
+            assert Bucket(url).create(key, file)
+        return str(url)
+
+    def names(self) -> list[str]:
+        """Of all objects below the prefix."""
+        url = parse_url(self.url)
+        return [stored.key.removeprefix(f"{url.key}/") for stored in Bucket(url).list(url.key)]
+
+    def get(self, name: str) -> bytes:
+        """An object."""
+        url = parse_url(f"{self.url}/{name}")
+        with Bucket(url).open(url.key) as file:
+            return file.read()
+
+    def download(self, folder: pathlib.Path) -> pathlib.Path:
+        """Copy all of it."""
+        for name in self.names():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(self.get(name))
+        return folder
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -110,6 +173,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if fault.status is not None:
             self._answer(fault.status, [("Content-Type", "application/xml")], fault.body)
             return
+        if fault.torn:
+            self._upstream(sent, len(sent) // 2)
+            self.close_connection = True
+            return
         status, headers, body = self._upstream(sent)
         if fault.swallowed:
             self.close_connection = True
@@ -129,14 +196,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return b"".join(pieces)
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-    def _upstream(self, sent: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+    def _upstream(self, sent: bytes, stop: int | None = None) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(*self.server.upstream)
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
-        connection.request(self.command, self.path, sent or None, headers)
-        answer = connection.getresponse()
-        body = answer.read()
-        connection.close()
-        return answer.status, answer.getheaders(), body
+        with contextlib.closing(connection):
+            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                if name.lower() not in {*HOP_BY_HOP, "content-length"}:
+                    connection.putheader(name, value)
+            connection.putheader("Content-Length", str(len(sent)))
+            connection.endheaders(sent[:stop])
+            if stop is not None:
+                return 0, [], b""
+            answer = connection.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
 
     def _answer(self, status: int, headers: Any, body: bytes, stop: int | None = None) -> None:
         self.send_response_only(status)
@@ -146,6 +218,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
+            self.server.sent += len(body[:stop])
             self.wfile.write(body[:stop])
 
 
@@ -154,6 +227,7 @@ def s3_server() -> Iterator[FaultyProxy]:
     """moto with one empty bucket, behind a proxy."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line a request
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     with serving(server.get_host_and_port()) as proxy:

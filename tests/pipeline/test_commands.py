@@ -12,27 +12,10 @@ import datasets
 import pytest
 import typer.testing
 import yaml
+from datasets import Command
 
 from pipeline import main
 
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def attribeam(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """`attribeam ...` in this process, through the console script's function: exit code, output, errors."""
-    monkeypatch.setattr(main.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(main.sys, "excepthook", sys.excepthook)
-
-    def called(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["attribeam", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main.main()
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-    return called
 
 
 @pytest.fixture

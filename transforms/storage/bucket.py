@@ -14,7 +14,7 @@ import os
 import pathlib
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, TypeVar, cast
 
 import obstore
@@ -27,7 +27,16 @@ from transforms.storage.store_faults import RAISED, understood
 from transforms.storage.url import ObjectUrl
 
 BUFFER_BYTES = 2**20
-_SETTINGS = ("AWS_", "GOOGLE_", "AZURE_", "AZURITE_")
+PREFIXES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+CLIENT_OPTIONS = (
+    "allow_http",
+    "allow_invalid_certificates",
+    "connect_timeout",
+    "proxy_ca_certificate",
+    "proxy_excludes",
+    "proxy_url",
+    "root_certificate",
+)
 _Answer = TypeVar("_Answer")
 
 
@@ -140,11 +149,20 @@ class Bucket:
 @functools.lru_cache(maxsize=64)
 def _connected(root: str, seconds: float, settings: frozenset[tuple[str, str]]) -> Any:
     """obstore's client, which keeps connections and credentials; another one when the environment has changed."""
-    return from_url(root, client_options={"timeout": f"{seconds}s"}, retry_config={"max_retries": 0})
+    options = {"timeout": f"{seconds}s", **_client_options(root.partition("://")[0], dict(settings))}
+    return from_url(root, client_options=options, retry_config={"max_retries": 0})
 
 
 def _settings() -> frozenset[tuple[str, str]]:
-    return frozenset((name, value) for name, value in os.environ.items() if name.startswith(_SETTINGS))
+    """All that obstore takes of the environment."""
+    prefixes = (*PREFIXES.values(), "AZURITE_")
+    return frozenset((name, value) for name, value in os.environ.items() if name.startswith(prefixes))
+
+
+def _client_options(scheme: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """What obstore would take of the environment itself, were it given no options at all."""
+    named = {option: PREFIXES[scheme] + option.upper() for option in CLIENT_OPTIONS}
+    return {option: settings[name] for option, name in named.items() if name in settings}
 
 
 def _stored(entry: Any) -> Stored:

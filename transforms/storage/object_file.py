@@ -39,6 +39,14 @@ class ObjectFile(io.RawIOBase):
         """The next byte's number."""
         return self._position
 
+    def readall(self) -> bytes:
+        """The rest; the usual way would ask for 8 KiB at a time."""
+        rest = bytearray(max(0, self._size - self._position))
+        view = memoryview(rest)
+        while view and (count := self.readinto(view)):
+            view = view[count:]
+        return bytes(rest)
+
     def readinto(self, buffer: Any) -> int:
         """Fill the buffer as far as one request does; 0 at the end."""
         stop = min(self._size, self._position + min(len(buffer), RANGE_BYTES))

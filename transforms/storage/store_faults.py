@@ -22,9 +22,9 @@ from transforms.errors import StoreError
 RAISED = (BaseError, OSError, ValueError)
 _STATUS = re.compile(r"status code: (\d{3})")
 _REASON = re.compile(r"<Code>(\w{1,40})</Code>")
-# the services that give credentials to a machine, or an account that nobody named
+# asked of the services that give credentials to a machine; an account that nobody named
 _NOBODY = re.compile(
-    r"169\.254\.\d+\.\d+|metadata\.google|fd00:ec2|token request|MissingAccount|AccessKeyId must|SecretAccessKey must"
+    r"://[^/]+/(latest/(api/token|meta-data)|computeMetadata|metadata/identity)|token request|MissingAccount"
 )
 _AGAIN = {408, 429}
 _REMEDIES = {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import pathlib
 
 import pytest
+from stores import Store
 
 from transforms.errors import UsageError
 from transforms.storage.listing import file_bytes, list_files, open_file
@@ -54,14 +56,28 @@ def test_a_pattern_without_files_is_named(folder: pathlib.Path, pattern: str) ->
     assert pattern in str(caught.value)
 
 
-def test_an_object_store_lists_and_reads(tmp_path: pathlib.Path) -> None:
-    for name in ("shard1.parquet", "shard-2 é.parquet", "other.parquet", "_SUCCESS"):
-        (tmp_path / name).write_bytes(name.encode())
-    url = f"file://{tmp_path}"
-    listed = list_files([f"{url}/shard*"])
-    assert [name.rpartition("/")[2] for name in listed] == ["shard-2 é.parquet", "shard1.parquet"]
-    assert len(list_files([url])) == 3
-    assert file_bytes(f"{url}/shard1.parquet") == len("shard1.parquet")
-    for path in listed:
-        with open_file(path) as file:
-            assert file.read().decode() == path.rpartition("/")[2]
+@pytest.fixture
+def objects(folder: pathlib.Path, s3: Store) -> str:
+    """The same files as objects; obstore takes no key with a line break."""
+    (folder / "é\n2.parquet").unlink()
+    return s3.put(folder, "data [1]")
+
+
+def test_an_object_store_lists_and_reads_as_a_folder_does(folder: pathlib.Path, objects: str) -> None:
+    plain = ["", "shard[1].parquet", "x#y%20?.parquet", "*.parquet", "sub"]
+    globs = ["shard*.parquet", "**/deep.parquet", "*", "*/*", "**", "[!s]*.parquet", "shard?.parquet", "s*/d*"]
+    for pattern in [*plain, *globs]:
+        local, remote = (root if pattern in plain else glob.escape(root) for root in (str(folder), objects))
+        wanted = [file.removeprefix(f"{folder}/") for file in list_files([f"{local}/{pattern}"])]
+        found = [file.removeprefix(f"{objects}/") for file in list_files([f"{remote}/{pattern}"])]
+        assert found == sorted(wanted), pattern
+    for name in set(NAMES) - {"é\n2.parquet"}:
+        assert file_bytes(f"{objects}/{name}") == len(name.encode())
+        with open_file(f"{objects}/{name}") as file:
+            assert file.read() == name.encode()
+
+
+def test_a_pattern_without_objects_is_named(objects: str) -> None:
+    for pattern in ("none-*.parquet", "shard", "sub/deep", "shard1.parquet/x"):
+        with pytest.raises(UsageError, match="E_INPUT_NOT_FOUND"):
+            list_files([f"{objects}/{pattern}"])

@@ -19,14 +19,15 @@ from transforms.storage.bucket import Bucket, Patience
 from transforms.storage.url import parse_url
 
 BUCKET = "bucket"
-SHORT = Patience(tries=3, first_wait_s=0.01, longest_wait_s=0.02, answer_s=1.0, upload_s=1.0)
+SHORT = Patience(tries=3, first_wait_s=0.01, longest_wait_s=0.02, answer_s=20.0, upload_s=20.0)
+HASTY = dataclasses.replace(SHORT, answer_s=1.5, upload_s=1.5)
 # Planted, to be found nowhere. moto takes any.
 SECRETS = {
     "AWS_ACCESS_KEY_ID": "AKIACANARYCANARY0001",
     "AWS_SECRET_ACCESS_KEY": "canary/secret+0002",
     "AWS_SESSION_TOKEN": "canary-token-0003",
 }
-HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive", "server", "date"}
+HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +58,7 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
     Attributes:
         requests: `METHOD /path?query` of every request, in order.
         sent: bytes of all bodies that were answered.
+        said_as: header → the one, with its value, that the server is told instead.
         faults: of which the first that matches counts.
     """
 
@@ -67,6 +69,7 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
         self.upstream, self.lock = upstream, threading.Lock()
         self.requests: list[str] = []
         self.sent = 0
+        self.said_as: dict[str, tuple[str, str]] = {}
         self.faults: Sequence[Fault] = ()
         self._befallen: dict[Fault, int] = {}
 
@@ -202,7 +205,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
                 if name.lower() not in {*HOP_BY_HOP, "content-length"}:
-                    connection.putheader(name, value)
+                    connection.putheader(*self.server.said_as.get(name.lower(), (name, value)))
             connection.putheader("Content-Length", str(len(sent)))
             connection.endheaders(sent[:stop])
             if stop is not None:

@@ -17,7 +17,6 @@ from datasets import Command
 from pipeline import main
 
 
-
 @pytest.fixture
 def written(job_of: Any, tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
     """A job as a YAML file in a folder with a name that is hard on shells."""

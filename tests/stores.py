@@ -58,7 +58,7 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
     Attributes:
         requests: `METHOD /path?query` of every request, in order.
         sent: bytes of all bodies that were answered.
-        said_as: header → the one, with its value, that the server is told instead.
+        said_as: what the server is told in place of these headers; "": besides all.
         faults: of which the first that matches counts.
     """
 
@@ -207,6 +207,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 if name.lower() not in {*HOP_BY_HOP, "content-length"}:
                     connection.putheader(*self.server.said_as.get(name.lower(), (name, value)))
             connection.putheader("Content-Length", str(len(sent)))
+            if "" in self.server.said_as:
+                connection.putheader(*self.server.said_as[""])
             connection.endheaders(sent[:stop])
             if stop is not None:
                 return 0, [], b""
@@ -216,7 +218,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self, status: int, headers: Any, body: bytes, stop: int | None = None) -> None:
         self.send_response_only(status)
         kept = [(name, value) for name, value in headers if name.lower() not in {*HOP_BY_HOP, "content-length"}]
-        length = dict(headers).get("Content-Length") if self.command == "HEAD" else None
+        told = {name.lower(): value for name, value in headers}
+        length = told.get("content-length") if self.command == "HEAD" else None
         for name, value in [*kept, ("Content-Length", length or str(len(body)))]:
             self.send_header(name, value)
         self.end_headers()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
 
 from transforms.attribution.config import AttributionConfig, ModelConfig
-from transforms.attribution.explainer import Explainer
 from transforms.errors import StoreError, UsageError
 from transforms.storage.staging import staged
+
+if TYPE_CHECKING:
+    from transforms.attribution.explainer import Explainer
 
 
 @contextlib.contextmanager
@@ -36,5 +39,7 @@ def local_model(config: ModelConfig) -> Iterator[ModelConfig]:
 
 def load_explainer(model: ModelConfig, config: AttributionConfig, trusted: Collection[str] = ()) -> Explainer:
     """`Explainer.load`, wherever the model stands."""
+    from transforms.attribution.explainer import Explainer
+
     with local_model(model) as local:
         return Explainer.load(local, config, trusted)

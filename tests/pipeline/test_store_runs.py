@@ -180,7 +180,6 @@ def test_every_command_takes_urls_and_shows_no_secret(
     for command in (
         ["plan", path, "--set", f"model.classes={classes}"],
         ["run", path, "--set", f"model.classes={classes}"],
-        ["run", path, "--set", f"model.classes={classes}"],
         ["status", out],
         ["verify", out, "--deep"],
         ["evaluate", out, "--rows", "4", "--metric", "deletion"],

@@ -72,7 +72,9 @@ class DrawnWork(Work):
         return np.asarray(blind / max(1, features), np.float32)
 
     def settle(self, rows: Rows, gradients: Sequence[Values], level: Level, first: bool) -> None:
-        """All draws of some rows are computed."""
+        """All draws of some rows are computed: their sums become means."""
+        gradients = [value / np.float64(level.steps) for value in gradients] if level.steps > 1 else gradients
+        self.sums[-1][rows] /= level.steps
         if not self._draws.moments:
             super().settle(rows, gradients, level, first)
             self.change[rows] = 0

@@ -54,6 +54,21 @@ def test_mean_and_standard_error_are_those_of_the_draws(model_of, explainer):
     assert (found.status == np.where((wanted <= 0.02) & (found.relative_delta <= 0.02), "ok", "unconverged")).all()
 
 
+def test_a_small_spread_of_large_values_is_seen(model_of, explainer):
+    slope, draws = np.linspace(1, 2, N, dtype=np.float32), 100  # more than a slot holds
+    model = model_of(lambda x: models.tf.linalg.matvec(x, models.tf.constant(slope)), x=X)
+    baseline = {"uniform": [-1e-3, 1e-3], "draws": draws}
+    x = rows() + np.float32(10)
+    found = explainer(model, method="expected_gradients", baseline=baseline).explain(x, row_ids=IDS)
+    drawn = [generator(0, "baseline", 0, "x", name).uniform(-1e-3, 1e-3, (draws, N)) for name in IDS]
+    values = (x[:, np.newaxis] - np.stack(drawn).astype(np.float32)).astype(np.float64) * slope
+    error = values.std(axis=1, ddof=1) / np.sqrt(draws)
+    wanted = error.sum(axis=1) / np.abs(values.mean(axis=1)).sum(axis=1)
+    # each value is rounded by up to 10 · 2 · 2⁻²⁴, independently, beside a standard deviation of 1e-3/√3 and more; a
+    # difference of mean squares in float32 would be off by 400 · 2⁻²⁴, 70 times the variance
+    np.testing.assert_allclose(found.error_estimate, wanted, rtol=4 * 20 * 2**-24 / (1e-3 / np.sqrt(3)))
+
+
 def test_the_error_is_as_large_as_it_says(model_of, explainer):
     ids = [f"draw {index}" for index in range(400)]
     x = np.repeat(rows(1), len(ids), axis=0)

@@ -8,14 +8,12 @@ import pathlib
 from collections.abc import Collection, Sequence
 from typing import Any
 
-import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils import shared
 from pydantic import ValidationError
 
-from pipeline import plan as planning
 from pipeline.config import JobConfig, parse_config
 from pipeline.launch import differences, known_before
 from pipeline.prepare import prepare
@@ -30,7 +28,8 @@ from transforms.errors import UsageError, quoted
 from transforms.evaluate import EvaluateRun
 from transforms.evaluation import EvaluationJob
 from transforms.model_files import local_model
-from transforms.shard import Shard
+from transforms.plan_file import read_sizes
+from transforms.read_shards import ReadShards
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
 
@@ -60,13 +59,14 @@ class FinishedRun:
 
     Attributes:
         decides: everything that decides the values, by dotted key.
+        shards: how many it has.
         pinned: sha256 of what its baselines take of the dataset; None where they take nothing.
     """
 
     place: Place
     config: JobConfig
     decides: dict[str, Any]
-    shards: Sequence[Shard]
+    shards: int
     pinned: str | None
 
 
@@ -119,7 +119,7 @@ def read_run(place: Place) -> FinishedRun:
     output = config.output.model_copy(update={"path": place.root})
     moved = config.model_copy(update={"output": output})
     pinned = record["files_sha256"].get(names.BASELINES)
-    return FinishedRun(place, moved, record["decides"], planning.read_plan(place).shards, pinned)
+    return FinishedRun(place, moved, record["decides"], len(read_sizes(place)), pinned)
 
 
 def refused(run: FinishedRun) -> set[str]:
@@ -182,7 +182,8 @@ def _evaluate(
     with run.place.alone():
         computed = not run.place.exists(f"{job.stem}.json")
         if computed:
-            run_pipeline(lambda root: root | beam.Create(list(run.shards)) | EvaluateRun(job, handle), options)
+            shards = ReadShards(run.place.root, job.run.fingerprint, range(run.shards))
+            run_pipeline(lambda root: root | shards | EvaluateRun(job, handle), options)
     with run.place.open(f"{job.stem}.parquet") as file:
         rows = pq.read_table(file, page_checksum_verification=True)
     return Evaluated(run.place, job.stem, names.read_json(run.place, f"{job.stem}.json"), rows, computed)

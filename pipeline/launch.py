@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
+import functools
 import pathlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils import shared
 
 from pipeline import plan as planning
 from pipeline.config import JobConfig
+from pipeline.damage import set_damaged_aside
 from pipeline.job import build, build_baselines
 from pipeline.pilot import read_estimate
 from pipeline.pinned_baselines import pin_baselines
 from pipeline.prepare import Prepared, prepare
 from pipeline.progress import ProgressReport
 from pipeline.runner import parse_options, run_pipeline
+from pipeline.status import Watch
 from transforms import errors
 from transforms.attribution.baseline_outputs import baseline_outputs, warn
 from transforms.attribution.explainer import Explainer
 from transforms.attribution_job import AttributionJob
-from transforms.finalize import RunPlan, inspect_part, versions
+from transforms.finalize import RunPlan, versions
 from transforms.model_files import load_explainer
-from transforms.records import part
+from transforms.plan_file import finished_files, fingerprint_of, read_layout, read_sizes, write_plan
 from transforms.references_file import read_references
-from transforms.shard import Shard
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
-
-log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +78,7 @@ def run(
     with place.alone():
         if place.exists(names.RUN):
             refuse_other_run(place, prepared)
+        _record_plan(place, prepared)
         pinned = pin_baselines(
             prepared,
             explainer.model.classes,
@@ -86,7 +87,8 @@ def run(
         )
         _claim(place, prepared, config, pinned)
         job = dataclasses.replace(prepared.job, baselines=pinned)
-        plan = RunPlan(job, prepared.shards, config.limits.quarantined, started, hoisted, estimate)
+        limit, shards = config.limits.quarantined, prepared.shards
+        plan = RunPlan(job, len(shards), shards.rows, limit, started, hoisted, estimate)
         return _finish(plan, place, explainer, handle, options)
 
 
@@ -96,14 +98,31 @@ def _finish(
     """Compute what is missing of the plan; two launchers must not do so at once, for one removes what the other has
     just finalized."""
     pinned = _pinned(place)
-    todo = [shard for shard in plan.shards if not _has_valid_part(shard, plan.job, place, pinned or {})]
-    if not todo and pinned is not None:
-        return Outcome(place.root, 0, names.read_manifest(place))
+    if pinned is not None:
+        set_damaged_aside(plan.job, plan.shards, place, pinned)
+        if not _missing(plan, place):
+            return Outcome(place.root, 0, names.read_manifest(place))
     _remove_unfinished(place)
-    plan = dataclasses.replace(plan, baseline_outputs=_baseline_outputs(plan.job, place, explainer))
-    with ProgressReport(place, plan.job.fingerprint, plan.shards):
-        run_pipeline(lambda pipeline: build(pipeline, todo, plan, handle), options)
-    return Outcome(place.root, len(todo), names.read_manifest(place))
+    plan, computed = dataclasses.replace(plan, baseline_outputs=_baseline_outputs(plan.job, place, explainer)), 0
+    for attempt in range(2):
+        todo = _missing(plan, place)
+        computed += len(todo)
+        try:
+            with ProgressReport(Watch(place, plan.job.fingerprint, read_sizes(place))):
+                run_pipeline(functools.partial(build, todo=todo, plan=plan, handle=handle), options)
+            break
+        except errors.AttribeamError as error:
+            if attempt or error.code != "E_PART_DAMAGED":
+                raise
+            # what earlier invocations left is read when the run is finalized, and not before
+            set_damaged_aside(plan.job, plan.shards, place, {})
+    return Outcome(place.root, computed, names.read_manifest(place))
+
+
+def _missing(plan: RunPlan, place: Place) -> list[int]:
+    """The numbers of the shards that have no part, by the names that are there."""
+    done, _ = names.published(place.names(), plan.job.fingerprint, plan.shards)
+    return [int(number) for number in np.flatnonzero(~done)]
 
 
 def _baseline_outputs(job: AttributionJob, place: Place, explainer: Explainer) -> list[dict[str, Any]]:
@@ -117,12 +136,22 @@ def _baseline_outputs(job: AttributionJob, place: Place, explainer: Explainer) -
 
 def known_before(place: Place) -> planning.Known:
     """What an earlier invocation found out: input files whose every shard has a part need not be opened again."""
-    if not place.exists(names.PLAN):
+    if not (place.exists(names.RUN) and place.exists(names.PLAN)):
         return planning.Known()
-    plan, fingerprint, done = planning.read_plan(place), _recorded(place)["fingerprint"], set(place.names())
-    unfinished = {shard.path for shard in plan.shards if names.part_name(fingerprint, shard.number) not in done}
-    files = {path: file for path, file in plan.files.items() if path not in unfinished}
-    return planning.Known(files, plan.carried, plan.lengths)
+    shards, fingerprint = len(read_sizes(place)), _recorded(place)["fingerprint"]
+    done, _ = names.published(place.names(), fingerprint, shards)
+    return planning.Known(finished_files(place, done), *read_layout(place))
+
+
+def _record_plan(place: Place, prepared: Prepared) -> None:
+    """Write the plan, unless it is there; one of another run, that no `_run.json` vouches for, was left by a launcher
+    that was killed."""
+    job, found = prepared.job, fingerprint_of(place)
+    if found not in (None, job.fingerprint) and not place.exists(names.RUN):
+        place.remove(names.PLAN)
+        found = None
+    if found is None:
+        write_plan(place, job.fingerprint, prepared.shards.with_files(), job.layout)
 
 
 def _recorded(place: Place) -> dict[str, Any]:
@@ -140,13 +169,12 @@ def _claim(place: Place, prepared: Prepared, config: JobConfig, baselines: str |
         "decides": prepared.decides,
         "config": config.model_dump(mode="json"),
         "versions": versions(),
-        "rows": sum(shard.size for shard in prepared.shards),
+        "rows": prepared.shards.rows,
         "shards": len(prepared.shards),
         "files_sha256": {names.BASELINES: baselines} if baselines else {},
     }
     place.publish_bytes(names.to_json(record), names.RUN)
     refuse_other_run(place, prepared)
-    planning.write_plan(place, prepared.shards, prepared.files, prepared.job.layout)
 
 
 def refuse_other_run(place: Place, prepared: Prepared) -> None:
@@ -180,25 +208,6 @@ def _pinned(place: Place) -> dict[str, str] | None:
         return None
     with place.open(names.FILES) as file:
         return {row["file"]: row["sha256"] for row in pq.read_table(file).to_pylist()}
-
-
-def _has_valid_part(shard: Shard, job: AttributionJob, place: Place, pinned: Mapping[str, str]) -> bool:
-    name = job.part_of(shard)
-    if not place.exists(name):
-        return False
-    try:
-        for entry in inspect_part(shard, job, place).entries:
-            if pinned.get(entry["file"], entry["sha256"]) != entry["sha256"]:
-                raise part.damaged(entry["file"], "it is no longer the file that the manifest vouches for")
-    except errors.StoreError:
-        raise
-    except errors.AttribeamError as error:
-        log.warning("%s; moved to %s", error, names.DAMAGED)
-        for damaged in (name, names.quarantine_name(name)):
-            if place.exists(damaged):
-                place.set_aside(damaged, f"{names.DAMAGED}/{time.time_ns()}-{pathlib.PurePosixPath(damaged).name}")
-        return False
-    return True
 
 
 def _remove_unfinished(place: Place) -> None:

@@ -103,7 +103,7 @@ def pilot(prepared: Prepared, explainer: Explainer, rows: int) -> Estimate:
         )
         return Estimate(
             rows=sum(block.size for block in blocks),
-            total_rows=sum(shard.size for shard in prepared.shards),
+            total_rows=prepared.shards.rows,
             rows_per_second=_figure([1 / value for value in seconds]),
             gradients_per_row=_figure(gradients),
             by_tolerance={tolerance: steps_at(tolerance) for tolerance in tolerances},

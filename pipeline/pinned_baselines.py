@@ -36,5 +36,5 @@ def pin_baselines(
     if fingerprint_of(place) != prepared.job.fingerprint:
         if place.exists(names.BASELINES):
             place.remove(names.BASELINES)
-        compute(BaselinePlan(prepared.job, prepared.shards, prepared.request, classes))
+        compute(BaselinePlan(prepared.job, len(prepared.shards), prepared.request, classes))
     return names.sha256_of(place, names.BASELINES)[0]

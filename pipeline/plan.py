@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import base64
+import bisect
 import dataclasses
 import hashlib
 import itertools
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, overload
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.config import JobConfig
 from transforms.attribution.model.user_code import source_digest
 from transforms.class_names import read_class_names
-from transforms.errors import AttribeamError, UsageError
+from transforms.errors import UsageError
+from transforms.overlap import side_by_side
 from transforms.records import part
 from transforms.records.columns import AttributionColumns
-from transforms.records.examples import Layout
-from transforms.records.source import FileSummary, RowRange, index_file
-from transforms.shard import Shard
+from transforms.records.source import FileSummary, index_file
+from transforms.shard import InputFile, Shard
 from transforms.storage.listing import file_bytes, list_files, open_file
-from transforms.storage.manifest import PLAN, to_json
-from transforms.storage.place import Place
+from transforms.storage.manifest import to_json
 from transforms.storage.url import is_url
 
 # a row's columns beside its attributions: ids, numbers, status
@@ -33,45 +31,9 @@ ROW_OVERHEAD_BYTES = 64
 # a run of few rows still has several shards, so that it can be watched, shared out and resumed; a shard of few rows
 # would spend its time on the ragged last batch
 WANTED_SHARDS, MIN_SHARD_ROWS = 32, 256
-COLUMNS = pa.schema(
-    [
-        ("number", pa.int64()),
-        ("path", pa.string()),
-        ("name", pa.string()),
-        ("format", pa.string()),
-        ("codec", pa.string()),
-        ("start", pa.int64()),
-        ("stop", pa.int64()),
-        ("offset", pa.int64()),
-        ("offset_row", pa.int64()),
-        ("input_digest", pa.string()),
-        ("file_rows", pa.int64()),
-        ("file_bytes", pa.int64()),
-    ]
-)
-
-
-CARRIED, LENGTHS = b"attribeam.carried", b"attribeam.lengths"
-
-
-@dataclasses.dataclass(frozen=True)
-class InputFile:
-    """One file of the dataset; `name` is what the output calls it."""
-
-    path: str
-    name: str
-    size: int
-    summary: FileSummary
-
-
-@dataclasses.dataclass(frozen=True)
-class RecordedPlan:
-    """What `_plan.parquet` holds: the shards, their files by path, the types of the carried columns, usual lengths."""
-
-    shards: Sequence[Shard]
-    files: Mapping[str, InputFile]
-    carried: Mapping[str, pa.DataType]
-    lengths: Mapping[str, int]
+# Input files looked at side by side: it is an object store's answers that are waited for
+FILES_AT_ONCE = 32
+Check = Callable[[BinaryIO, FileSummary], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,17 +51,29 @@ class Known:
     lengths: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-def index_input(config: JobConfig, root: pathlib.Path, known: Mapping[str, InputFile]) -> list[InputFile]:
-    """Every input file, counted and digested, in the order of the dataset.
+def index_input(config: JobConfig, root: pathlib.Path, known: Mapping[str, InputFile], check: Check) -> list[InputFile]:
+    """Every input file, counted and digested, in the order of the dataset; many are opened at once.
 
     Args:
         root: folder that file names are written relative to.
         known: by path, files that are not opened again as long as their size is the same.
+        check: what else is to be found out of a file that is open.
 
     Raises:
-        UsageError: E_INPUT_NOT_FOUND, E_INPUT_ROWS, and what `index_file` raises.
+        UsageError: E_INPUT_NOT_FOUND, E_INPUT_ROWS, and what `index_file` and `check` raise.
     """
-    files = [_indexed(path, config, root, known.get(path)) for path in list_files(config.input.files)]
+
+    def indexed(path: str) -> InputFile:
+        size = file_bytes(path)
+        if path in known and known[path].size == size:
+            return known[path]
+        name = source_name(path, root)
+        with open_file(path) as file:
+            summary = index_file(file, name, config.input.format)
+            check(file, summary)
+        return InputFile(path, name, size, summary)
+
+    files = list(side_by_side(indexed, list_files(config.input.files), FILES_AT_ONCE))
     rows = sum(file.summary.rows for file in files)
     if config.input.rows is not None and rows != config.input.rows:
         counts = ", ".join(f"{file.name}: {file.summary.rows}" for file in files[:5])
@@ -109,15 +83,6 @@ def index_input(config: JobConfig, root: pathlib.Path, known: Mapping[str, Input
             " between two records looks whole: restore it, or correct input.rows",
         )
     return files
-
-
-def _indexed(path: str, config: JobConfig, root: pathlib.Path, known: InputFile | None) -> InputFile:
-    size = file_bytes(path)
-    if known is not None and known.size == size:
-        return known
-    name = source_name(path, root)
-    with open_file(path) as file:
-        return InputFile(path, name, size, index_file(file, name, config.input.format))
 
 
 def source_name(path: str, root: pathlib.Path) -> str:
@@ -139,19 +104,57 @@ def output_row_bytes(attributions: Sequence[AttributionColumns]) -> int:
     return ROW_OVERHEAD_BYTES + sum(columns.row_bytes for columns in attributions)
 
 
-def make_shards(files: Sequence[InputFile], shard_rows: int) -> list[Shard]:
-    """Every row of every file in exactly one shard, in order; a compressed TFRecord file is one shard."""
-    shards: list[Shard] = []
-    for file in files:
-        rows = file.summary.rows
-        # a compressed stream can only be read from its beginning: each further shard would read it again
-        pieces = -(-rows // (shard_rows if file.summary.codec == "none" else max(1, rows)))
-        borders = [rows * piece // pieces for piece in range(pieces + 1)] if pieces else []
-        for start, stop in itertools.pairwise(borders):
-            summary, number = file.summary, len(shards)
-            place = summary.range(start, stop)
-            shards.append(Shard(number, file.path, file.name, summary.format, summary.codec, place, summary.digest))
-    return shards
+class Shards(Sequence[Shard]):
+    """Every row of every file in exactly one shard, in order, each made when it is asked for.
+
+    A compressed TFRecord file is one shard: its stream can only be read from its beginning, and each further shard
+    would read it again.
+
+    Args:
+        shard_rows: that a shard holds at most.
+
+    Attributes:
+        rows: of all together.
+    """
+
+    def __init__(self, files: Sequence[InputFile], shard_rows: int) -> None:
+        self.rows = sum(file.summary.rows for file in files)
+        self._files = files
+        # of every file, the number of its first shard; then how many there are
+        self._firsts = list(itertools.accumulate((_pieces(file.summary, shard_rows) for file in files), initial=0))
+
+    def __len__(self) -> int:
+        return self._firsts[-1]
+
+    def __iter__(self) -> Iterator[Shard]:
+        return (shard for shard, _ in self.with_files())
+
+    @overload
+    def __getitem__(self, number: int) -> Shard: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Shard]: ...
+    def __getitem__(self, number: int | slice) -> Shard | list[Shard]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(len(self))[number]]
+        number = range(len(self))[number]
+        return self._made(number, bisect.bisect_right(self._firsts, number) - 1)
+
+    def with_files(self) -> Iterator[tuple[Shard, InputFile]]:
+        """Each shard with the file that it is a piece of."""
+        for place, file in enumerate(self._files):
+            for number in range(self._firsts[place], self._firsts[place + 1]):
+                yield self._made(number, place), file
+
+    def _made(self, number: int, place: int) -> Shard:
+        file, (first, stop) = self._files[place], self._firsts[place : place + 2]
+        summary = file.summary
+        start, end = (summary.rows * (border - first) // (stop - first) for border in (number, number + 1))
+        rows = summary.range(start, end)
+        return Shard(number, file.path, file.name, summary.format, summary.codec, rows, summary.digest)
+
+
+def _pieces(summary: FileSummary, shard_rows: int) -> int:
+    return -(-summary.rows // (shard_rows if summary.codec == "none" else max(1, summary.rows)))
 
 
 def deciding_values(config: JobConfig, model_digest: str, files: Sequence[InputFile]) -> dict[str, Any]:
@@ -163,7 +166,6 @@ def deciding_values(config: JobConfig, model_digest: str, files: Sequence[InputF
         UsageError: E_TARGET_CLASSES, E_CODE_MISSING.
     """
     plain = config.model_dump(mode="json")
-    listing = [[file.name, file.summary.rows, file.summary.digest] for file in files]
     kept = {
         "model": {key: value for key, value in plain["model"].items() if key != "path"},
         "input": {key: plain["input"][key] for key in ("id", "features", "label", "keep")},
@@ -174,7 +176,7 @@ def deciding_values(config: JobConfig, model_digest: str, files: Sequence[InputF
     flat["model.digest"] = model_digest
     flat["model.classes"] = read_class_names(config.model.classes)
     flat |= {f"code.{reference}": source_digest(reference) for reference in config.attribution.code}
-    flat["input.listing"] = hashlib.sha256(to_json(listing)).hexdigest()
+    flat["input.listing"] = _listing_digest(files)
     flat |= {f"limits.{key}": plain["limits"][key] for key in ("record_bytes", "sequence_length")}
     flat["schema_version"] = part.SCHEMA_VERSION
     return flat
@@ -185,6 +187,13 @@ def fingerprint(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(to_json(values)).hexdigest()
 
 
+def _listing_digest(files: Iterable[InputFile]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(json.dumps([file.name, file.summary.rows, file.summary.digest]).encode() + b"\n")
+    return digest.hexdigest()
+
+
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
@@ -193,54 +202,3 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
-
-
-def write_plan(place: Place, shards: Sequence[Shard], files: Sequence[InputFile], layout: Layout) -> None:
-    """`_plan.parquet`: a row per shard, with all that is needed to know its file without opening it."""
-    by_path = {file.path: file for file in files}
-    types = base64.b64encode(pa.schema(list(layout.carried.items())).serialize())
-    metadata = {CARRIED: types, LENGTHS: to_json(layout.lengths)}
-    rows = [
-        {
-            **{field: getattr(shard, field) for field in ("number", "path", "name", "format", "codec", "input_digest")},
-            **dataclasses.asdict(shard.rows),
-            "file_rows": by_path[shard.path].summary.rows,
-            "file_bytes": by_path[shard.path].size,
-        }
-        for shard in shards
-    ]
-    with place.scratch() as scratch:
-        table = pa.Table.from_pylist(rows, COLUMNS.with_metadata(metadata))
-        pq.write_table(table, scratch / "plan", compression="zstd", write_page_checksum=True)
-        place.publish(scratch / "plan", PLAN)
-
-
-def read_plan(place: Place) -> RecordedPlan:
-    """What `_plan.parquet` holds.
-
-    Raises:
-        AttribeamError: E_PLAN_DAMAGED.
-    """
-    try:
-        with place.open(PLAN) as file:
-            table = pq.read_table(file, page_checksum_verification=True)
-        rows = table.select(COLUMNS.names).to_pylist()
-        carried = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(table.schema.metadata[CARRIED])))
-        lengths = json.loads(table.schema.metadata[LENGTHS])
-    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
-        raise AttribeamError(
-            "E_PLAN_DAMAGED", f"{place.root}/{PLAN} cannot be read; move the directory away and run again"
-        ) from error
-    types = {field.name: field.type for field in carried}
-    return RecordedPlan([_shard(row) for row in rows], {row["path"]: _file(row) for row in rows}, types, lengths)
-
-
-def _shard(row: Mapping[str, Any]) -> Shard:
-    place = RowRange(*(row[key] for key in ("start", "stop", "offset", "offset_row")))
-    named = {key: row[key] for key in ("number", "path", "name", "format", "codec", "input_digest")}
-    return Shard(rows=place, **named)
-
-
-def _file(row: Mapping[str, Any]) -> InputFile:
-    summary = FileSummary(row["name"], row["format"], row["file_rows"], row["input_digest"], (), row["codec"])
-    return InputFile(row["path"], row["name"], row["file_bytes"], summary)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline import plan as planning
 from pipeline.config import JobConfig
-from pipeline.plan import InputFile, Known
+from pipeline.plan import Known, Shards
 from transforms import buckets
 from transforms.attribute import read_examples
 from transforms.attribution.baselines.dataset_summary import Request, request
@@ -25,7 +25,7 @@ from transforms.records.columns import attribution_columns
 from transforms.records.examples import Examples, Layout, carried_type, extract
 from transforms.records.feature import check_column
 from transforms.records.source import RawBatch, Selection, check_schema, read_rows
-from transforms.shard import Shard
+from transforms.shard import InputFile, Shard
 from transforms.storage.listing import open_file
 
 SAMPLE_ROWS = 32
@@ -41,7 +41,7 @@ class Prepared:
     """
 
     job: AttributionJob
-    shards: Sequence[Shard]
+    shards: Shards
     files: Sequence[InputFile]
     decides: Mapping[str, Any]
     request: Request
@@ -55,21 +55,20 @@ def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: 
     Raises:
         UsageError: whatever is wrong with the configuration, the model or the dataset as a whole.
     """
-    files = planning.index_input(config, root, known.files)
     layout = layout_of(config.input, config.attribution, explainer.model, config.limits.sequence_length)
     buckets.check_attribution(layout, config.attribution, explainer.model)
-    whole = planning.make_shards(files, max(1, *(file.summary.rows for file in files)))
+    files = planning.index_input(config, root, known.files, _schema_check(config, layout))
+    whole = Shards(files, max(1, *(file.summary.rows for file in files)))
     if not whole:
         raise UsageError("E_INPUT_NO_ROWS", f"the {len(files)} input files hold no rows; check input.files")
-    _check_schemas(config, layout, [file for file in files if file.path not in known.files])
     layout = _with_carried_types(config, layout, whole[0], known)
     layout = _with_usual_lengths(layout, whole[0], known)
     shapes = buckets.explained_shapes(layout, explainer)
     wanted = request(config.attribution, explainer.model.inputs, shapes)
     attributions = attribution_columns(config.output, shapes, buckets.usual_steps(layout, shapes))
     check_kept(config.input, attributions)
-    rows, row_bytes = sum(file.summary.rows for file in files), planning.output_row_bytes(attributions)
-    shards = planning.make_shards(files, planning.rows_per_shard(rows, row_bytes, config.output.shard_bytes))
+    row_bytes = planning.output_row_bytes(attributions)
+    shards = Shards(files, planning.rows_per_shard(whole.rows, row_bytes, config.output.shard_bytes))
     decides = planning.deciding_values(config, explainer.model.digest, files)
     job = AttributionJob(
         config.output.path,
@@ -86,12 +85,10 @@ def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: 
     return Prepared(job, shards, files, decides, wanted)
 
 
-def _check_schemas(config: JobConfig, layout: Layout, files: Sequence[InputFile]) -> None:
+def _schema_check(config: JobConfig, layout: Layout) -> planning.Check:
     features = [*layout.inputs, *layout.baselines]
     others = [name for name in (layout.id, layout.label, *config.input.keep) if name is not None]
-    for file in files:
-        with open_file(file.path) as opened:
-            check_schema(opened, file.name, file.summary.format, features, others)
+    return lambda file, summary: check_schema(file, summary.name, summary.format, features, others)
 
 
 def _with_carried_types(config: JobConfig, layout: Layout, shard: Shard, known: Known) -> Layout:

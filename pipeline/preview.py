@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Collection
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -49,7 +50,7 @@ def preview(
     place = open_place(config.output.path)
     if place.exists(RUN):
         refuse_other_run(place, prepared)
-        watch = Watch(place, prepared.job.fingerprint, prepared.shards)
+        watch = Watch(place, prepared.job.fingerprint, np.array([shard.size for shard in prepared.shards]))
         console.print(f" done already  rows {describe(watch.look())}", soft_wrap=True, highlight=False)
     if pilot_rows:
         first = references_of_first_rows(prepared.shards[0], prepared.job, explainer)
@@ -62,7 +63,7 @@ def preview(
 
 def _facts(config: JobConfig, prepared: Prepared, explainer: Explainer) -> dict[str, str]:
     attributions = prepared.job.attributions
-    rows = sum(shard.size for shard in prepared.shards)
+    rows = prepared.shards.rows
     row_bytes = planning.output_row_bytes(attributions)
     return {
         "fingerprint": prepared.job.fingerprint[:12],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+import time
 from types import TracebackType
 
 from rich.console import Console
@@ -11,17 +11,17 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from pipeline.status import Status, Watch
 from transforms.errors import AttribeamError
-from transforms.shard import Shard
-from transforms.storage.place import Place
 
 BAR_PERIOD_S, LINE_PERIOD_S = 0.5, 10.0
+# Of the time, the share that looking may take: a long list of files is looked at less often.
+LOOKING = 0.05
 
 
 class ProgressReport:
     """Reports on a run, from its files, until the `with` block is left."""
 
-    def __init__(self, place: Place, fingerprint: str, shards: Sequence[Shard]) -> None:
-        self._watch = Watch(place, fingerprint, shards)
+    def __init__(self, watch: Watch) -> None:
+        self._watch, self._look_s = watch, 0.0
         self._console = Console(stderr=True)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._report, name="progress", daemon=True)
@@ -48,7 +48,7 @@ class ProgressReport:
             task = bar.add_task("starting", total=None)
             over = False
             while not over:
-                over = self._over.wait(BAR_PERIOD_S)
+                over = self._wait(BAR_PERIOD_S)
                 status = self._look()
                 if status is not None:
                     bar.update(task, completed=status.rows_done, total=status.rows, description=describe(status))
@@ -56,18 +56,24 @@ class ProgressReport:
     def _lines(self) -> None:
         last, over = "", False
         while not over:
-            over = self._over.wait(LINE_PERIOD_S)
+            over = self._wait(LINE_PERIOD_S)
             status = self._look()
             if status is not None and describe(status) != last:
                 last = describe(status)
                 self._console.print(f"rows {last}", soft_wrap=True, highlight=False)
 
+    def _wait(self, period_s: float) -> bool:
+        return self._over.wait(max(period_s, self._look_s / LOOKING))
+
     def _look(self) -> Status | None:
+        started = time.monotonic()
         try:
             return self._watch.look()
         except (AttribeamError, OSError):
             # a report must not end a run; what is wrong with a part, finalize says
             return None
+        finally:
+            self._look_s = time.monotonic() - started
 
 
 def describe(status: Status) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from pipeline import plan as planning
+import numpy as np
+import numpy.typing as npt
+
+from transforms.plan_file import read_sizes
 from transforms.records import part
-from transforms.shard import Shard
 from transforms.storage import manifest as names
 from transforms.storage.place import Place
 
@@ -18,6 +20,7 @@ class Status:
 
     Attributes:
         rows_done: explained or refused, in published parts.
+        quarantined: of those, refused.
         rows_per_second: between the first and the last published part; None while that cannot be said.
         seconds_left: at that rate.
         finished: `_SUCCESS` is there.
@@ -39,36 +42,46 @@ class Status:
 
 
 class Watch:
-    """Follows one run; every look reads only the footers of parts that are new.
+    """Follows one run; every look lists its files, and opens none but quarantine files that are new.
 
     Args:
         fingerprint: of the run.
+        sizes: rows of every shard, [shards].
     """
 
-    def __init__(self, place: Place, fingerprint: str, shards: Sequence[Shard]) -> None:
-        self._place = place
-        self._shards = {names.part_name(fingerprint, shard.number): shard for shard in shards}
-        self._written: dict[str, int] = {}
+    def __init__(self, place: Place, fingerprint: str, sizes: npt.NDArray[np.int64]) -> None:
+        self._place, self._fingerprint, self._sizes = place, fingerprint, sizes
+        self._refused: dict[str, int] = {}
 
     def look(self) -> Status:
         """The state of the run now."""
         times = self._place.times()
-        done = {name: time for name, time in times.items() if name in self._shards}
-        for name in done.keys() - self._written.keys():
-            with self._place.open(name) as file:
-                metadata, rows = part.read_footer(file, name)
-            self._written[name] = rows // int(metadata.get("targets", 1))
-        planned = {name: self._shards[name].size for name in done}
-        written = sum(self._written[name] for name in done)
+        done, _ = names.published(times, self._fingerprint, len(self._sizes))
         return Status(
-            shards=len(self._shards),
-            shards_done=len(done),
-            rows=sum(shard.size for shard in self._shards.values()),
-            rows_done=sum(planned.values()),
-            quarantined=sum(planned.values()) - written,
-            rows_per_second=_rate(done, planned),
+            shards=len(done),
+            shards_done=int(done.sum()),
+            rows=int(self._sizes.sum()),
+            rows_done=int(self._sizes[done].sum()),
+            quarantined=sum(self._refused_of(name) for name in times if names.is_quarantine(name, times)),
+            rows_per_second=self._rate(done, times),
             finished=names.SUCCESS in times,
         )
+
+    def _refused_of(self, name: str) -> int:
+        if name not in self._refused:
+            with self._place.open(name) as file:
+                self._refused[name] = part.read_footer(file, name)[1]
+        return self._refused[name]
+
+    def _rate(self, done: npt.NDArray[np.bool_], times: Mapping[str, float]) -> float | None:
+        """Rows a second since the first part appeared; its own rows took an unknown time and do not count."""
+        numbers = np.flatnonzero(done)
+        if len(numbers) < 2:
+            return None
+        found = np.array([times[names.part_name(self._fingerprint, int(number))] for number in numbers])
+        seconds = float(found.max() - found.min())
+        rows = int(self._sizes[numbers].sum() - self._sizes[numbers[found.argmin()]])
+        return rows / seconds if seconds > 0 else None
 
 
 def read_status(place: Place) -> Status:
@@ -78,14 +91,4 @@ def read_status(place: Place) -> Status:
         AttribeamError: E_RUN_MISSING, E_RUN_DAMAGED, E_PLAN_DAMAGED, E_PART_DAMAGED.
     """
     record = names.read_json(place, names.RUN)
-    shards = planning.read_plan(place).shards
-    return Watch(place, str(record.get("fingerprint")), shards).look()
-
-
-def _rate(times: dict[str, float], rows: dict[str, int]) -> float | None:
-    """Rows a second since the first part appeared; its own rows took an unknown time and do not count."""
-    if len(times) < 2:
-        return None
-    first = min(times, key=lambda name: times[name])
-    seconds = max(times.values()) - times[first]
-    return (sum(rows.values()) - rows[first]) / seconds if seconds > 0 else None
+    return Watch(place, str(record.get("fingerprint")), read_sizes(place)).look()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
@@ -28,12 +28,12 @@ class BaselinePlan:
     """What is computed of a dataset.
 
     Attributes:
-        shards: all of it.
+        shards: how many it has.
         classes: entries of the model's output: a row whose label is none of them is left out, as it is refused later.
     """
 
     job: AttributionJob
-    shards: Sequence[Shard]
+    shards: int
     request: Request
     classes: int
 
@@ -78,12 +78,11 @@ class ComputeBaselines(beam.PTransform):  # type: ignore[misc]
         self._plan, self._handle = plan, handle
 
     def expand(self, shards: PCollection[Shard]) -> PCollection[None]:
-        without_shards = dataclasses.replace(self._plan, shards=())
         return (
             shards
-            | "SummarizeShard" >> beam.Map(summarize_shard, plan=without_shards)
+            | "SummarizeShard" >> beam.Map(summarize_shard, plan=self._plan)
             | "MergeSummaries" >> beam.CombineGlobally(_Merge(self._plan.request))
-            | "PublishBaselines" >> beam.ParDo(_Publish(without_shards, self._handle))
+            | "PublishBaselines" >> beam.ParDo(_Publish(self._plan, self._handle))
         )
 
 

@@ -5,40 +5,35 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
+import numpy as np
 import pyarrow.parquet as pq
-from apache_beam.pvalue import PCollection
+from apache_beam.pvalue import AsSingleton, PCollection
 
-from transforms.attribute import ShardResult, check_part
+from transforms.attribute import ShardResult
 from transforms.attribution.methods import is_complete
 from transforms.attribution_job import AttributionJob
+from transforms.checked_parts import LISTED, CheckedParts, Totals, check_parts, missing
 from transforms.errors import AttribeamError, QuarantineError
+from transforms.plan_file import pieces
 from transforms.records import part
-from transforms.shard import Shard
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
 
-LISTED = pa.schema(
-    [("file", pa.string()), ("bytes", pa.int64()), ("sha256", pa.string()), ("rows", pa.int64())]
-    + [(status, pa.int64()) for status in part.STATUSES]
-)
-# Parts read at once: checksums on several cores, waits of an object store side by side; each holds one row group.
-PARTS_AT_ONCE = 4
 PACKAGES = ("attribeam", "apache-beam", "tensorflow", "keras", "numpy", "pyarrow", "obstore")
 
 
 @dataclasses.dataclass(frozen=True)
 class RunPlan:
-    """What must be there in the end.
+    """What must be there in the end; the shards themselves stand in `_plan.parquet`.
 
     Attributes:
-        shards: all of them, those of earlier invocations too.
+        shards: how many there are, those of earlier invocations too.
+        input_rows: that they hold together.
         max_quarantined: share of the input's rows.
         started: when this invocation began, seconds since the epoch.
         hoisted: by input, the tensor of the model up to which it runs once a row.
@@ -47,7 +42,8 @@ class RunPlan:
     """
 
     job: AttributionJob
-    shards: Sequence[Shard]
+    shards: int
+    input_rows: int
     max_quarantined: float
     started: float
     hoisted: Mapping[str, str]
@@ -56,52 +52,58 @@ class RunPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class PartRecord:
-    """One shard's outcome, read back from its files."""
+class Spent:
+    """What the shards of this invocation took.
 
-    entries: list[dict[str, Any]]
-    totals: part.Totals
-    quarantined: int
-    device: str
-    batch_size: int
+    Attributes:
+        shards: how many there were.
+        peak_memory_bytes: of the worker process that held the most.
+        out_of_memory: calls that did not fit and were done again in halves.
+    """
+
+    shards: int = 0
+    peak_memory_bytes: int = 0
+    out_of_memory: int = 0
+
+    def __add__(self, other: Spent) -> Spent:
+        """By both."""
+        return Spent(
+            self.shards + other.shards,
+            max(self.peak_memory_bytes, other.peak_memory_bytes),
+            self.out_of_memory + other.out_of_memory,
+        )
 
 
-def inspect_part(shard: Shard, job: AttributionJob, place: Place) -> PartRecord:
-    """Read a published part and its quarantine file in full: checksums, counts, identity.
+def every_shard(plan: RunPlan, place: Place) -> Iterator[Sequence[int]]:
+    """The numbers of all shards, piece by piece, once every one of them is found to have a part.
 
     Raises:
-        AttribeamError: E_PART_DAMAGED.
+        AttribeamError: E_PART_MISSING, E_PART_FOREIGN.
     """
-    name = job.part_of(shard)
-    about = job.provenance(shard, 0, "")
-    with place.open(name) as file:
-        known, rows = part.read_footer(file, name)
-    check_part((known, rows), about, rows, name)
-    with place.open(name) as file:
-        totals = part.read_totals(file, name)
-    check_part((known, rows), about, totals.rows, name)
-    entries = [{**_listed(place, name, totals.rows), **totals.by_status}]
-    refused = shard.size - totals.rows // job.attribution.targets
-    if refused:
-        entries.append(_quarantine(place, names.quarantine_name(name), about, refused))
-    return PartRecord(entries, totals, refused, known.get("device", ""), int(known.get("batch_size", 0)))
+    found, foreign = names.published(place.names(), plan.job.fingerprint, plan.shards)
+    if lost := np.flatnonzero(~found).tolist():
+        raise missing(len(lost), names.part_name(plan.job.fingerprint, lost[0]))
+    if foreign:
+        raise AttribeamError(
+            "E_PART_FOREIGN",
+            f"{plan.job.root} holds {len(foreign)} parts that this run did not plan, the first is {foreign[0]}; move"
+            " them away, or write to another output.path",
+        )
+    return pieces(range(plan.shards))
 
 
-def finalize_run(plan: RunPlan, place: Place, results: Sequence[ShardResult]) -> dict[str, Any]:
-    """Check every planned part, list the files, write the manifest and, if the limit holds, `_SUCCESS`.
+def finalize_run(plan: RunPlan, place: Place, checked: Iterable[CheckedParts], spent: Spent) -> dict[str, Any]:
+    """List every file, write the manifest and, if the limit holds, `_SUCCESS`.
 
     Safe to repeat: whatever is there already is adopted.
 
+    Args:
+        checked: all parts of the plan, some at a time; they are not held.
+
     Raises:
-        AttribeamError: E_PART_MISSING, E_PART_FOREIGN, E_PART_DAMAGED.
         QuarantineError: E_QUARANTINE_LIMIT; the manifest is there, `_SUCCESS` is not.
     """
-    _check_names(plan, place)
-    with ThreadPoolExecutor(PARTS_AT_ONCE, "finalize") as pool:
-        records = list(pool.map(lambda shard: inspect_part(shard, plan.job, place), plan.shards))
-    entries = [entry for record in records for entry in record.entries]
-    _publish_listing(place, entries)
-    manifest = _manifest(plan, place, records, results)
+    manifest = _manifest(plan, place, _publish_listing(place, checked), spent)
     if manifest["quarantined"] > plan.max_quarantined * manifest["input_rows"]:
         place.publish_bytes(names.to_json(manifest), names.MANIFEST)
         raise QuarantineError(
@@ -114,87 +116,58 @@ def finalize_run(plan: RunPlan, place: Place, results: Sequence[ShardResult]) ->
     return manifest
 
 
-def _check_names(plan: RunPlan, place: Place) -> None:
-    expected = {plan.job.part_of(shard) for shard in plan.shards}
-    found = {name for name in place.names() if name.startswith("part-")}
-    if missing := sorted(expected - found):
-        raise AttribeamError(
-            "E_PART_MISSING", f"{len(missing)} parts are missing, the first is {missing[0]}; run the same command again"
-        )
-    if foreign := sorted(found - expected):
-        raise AttribeamError(
-            "E_PART_FOREIGN",
-            f"{plan.job.root} holds {len(foreign)} parts that this run did not plan, the first is {foreign[0]}; move"
-            " them away, or write to another output.path",
-        )
-
-
-def _listed(place: Place, name: str, rows: int) -> dict[str, Any]:
-    digest, size = names.sha256_of(place, name)
-    return {"file": name, "bytes": size, "sha256": digest, "rows": rows}
-
-
-def _quarantine(place: Place, name: str, about: part.Provenance, refused: int) -> dict[str, Any]:
-    if not place.exists(name):
-        raise part.damaged(name, f"{refused} rows are not in the part, and this file is not there")
-    with place.open(name) as file:
-        check_part(part.read_footer(file, name), about, refused, name)
-    with place.open(name) as file:
-        part.check_pages(file, name)
-    return _listed(place, name, refused)
-
-
-def _publish_listing(place: Place, entries: Iterable[Mapping[str, Any]]) -> None:
-    table = pa.Table.from_pylist([{name: entry.get(name) for name in LISTED.names} for entry in entries], LISTED)
+def _publish_listing(place: Place, checked: Iterable[CheckedParts]) -> Totals:
+    totals = Totals()
     with place.scratch() as scratch:
-        pq.write_table(table, scratch / "files", compression="zstd", write_page_checksum=True)
+        with pq.ParquetWriter(scratch / "files", LISTED, compression="zstd", write_page_checksum=True) as writer:
+            for some in checked:
+                writer.write_table(some.listing)
+                totals += some.totals
         place.publish(scratch / "files", names.FILES)
+    return totals
 
 
-def _manifest(
-    plan: RunPlan, place: Place, records: Sequence[PartRecord], results: Sequence[ShardResult]
-) -> dict[str, Any]:
-    by_status = {status: sum(record.totals.by_status[status] for record in records) for status in part.STATUSES}
+def _manifest(plan: RunPlan, place: Place, totals: Totals, spent: Spent) -> dict[str, Any]:
     measured = {
         "seconds": round(time.time() - plan.started, 3),
-        "gradients": sum(record.totals.gradients for record in records),
-        "output_bytes": sum(record.entries[0]["bytes"] for record in records),
+        "gradients": totals.gradients,
+        "output_bytes": totals.bytes,
     }
     planned = {name: {**figure, "measured": measured[name]} for name, figure in (plan.estimate or {}).items()}
     return {
         "schema_version": part.SCHEMA_VERSION,
         "fingerprint": plan.job.fingerprint,
-        "shards": len(plan.shards),
-        "input_rows": sum(shard.size for shard in plan.shards),
-        "rows": sum(record.totals.rows for record in records),
+        "shards": totals.shards,
+        "input_rows": plan.input_rows,
+        "rows": totals.rows,
         "targets": plan.job.attribution.targets,
         "complete": is_complete(plan.job.attribution),
-        "quarantined": sum(record.quarantined for record in records),
-        "rows_by_status": by_status,
+        "quarantined": totals.refused.total(),
+        "quarantined_by_code": dict(totals.refused),
+        "rows_by_status": {status: totals.by_status[status] for status in part.STATUSES},
         "groups": {columns.input: list(columns.groups.names) for columns in plan.job.attributions if columns.groups},
-        "rounding": _rounding(plan.job, [record.totals for record in records]),
+        "rounding": _rounding(plan.job, totals),
         "hoisted": dict(plan.hoisted),
         "baseline_outputs": list(plan.baseline_outputs),
-        "batch_sizes": sorted({record.batch_size for record in records}),
-        "devices": sorted({record.device for record in records}),
+        "batch_sizes": sorted(totals.batch_sizes),
+        "devices": sorted(totals.devices),
         "versions": versions(),
         **measured,
         "pilot": planned,
-        "resumed_shards": len(plan.shards) - len(results),
-        "peak_memory_bytes": max((result.peak_memory_bytes for result in results), default=0),
-        "out_of_memory": sum(result.out_of_memory for result in results),
+        "resumed_shards": plan.shards - spent.shards,
+        "peak_memory_bytes": spent.peak_memory_bytes,
+        "out_of_memory": spent.out_of_memory,
         "files_sha256": {name: names.sha256_of(place, name)[0] for name in (names.RUN, names.PLAN, names.FILES)}
         | ({names.BASELINES: plan.job.baselines} if plan.job.baselines else {}),
     }
 
 
-def _rounding(job: AttributionJob, parts: Sequence[part.Totals]) -> dict[str, float] | None:
+def _rounding(job: AttributionJob, totals: Totals) -> dict[str, float] | None:
     """What rounding to float16 changed, the largest of the rows and their mean; None in float32."""
     if all(columns.dtype == "float32" for columns in job.attributions):
         return None
-    rows = sum(totals.rows - totals.by_status["nonfinite"] for totals in parts)
-    largest, total = max(totals.rounding[0] for totals in parts), sum(totals.rounding[1] for totals in parts)
-    return {"largest": largest, "mean": total / max(1, rows)}
+    largest, total = totals.rounding
+    return {"largest": largest, "mean": total / max(1, totals.rows - totals.by_status["nonfinite"])}
 
 
 def versions() -> dict[str, str]:
@@ -203,19 +176,52 @@ def versions() -> dict[str, str]:
 
 
 class FinalizeRun(beam.PTransform):  # type: ignore[misc]
-    """PCollection[ShardResult] → PCollection[the manifest]: `finalize_run`, once every shard has a result."""
+    """PCollection[ShardResult] → PCollection[the manifest], once every shard has a result.
+
+    The parts are read by all workers; one of them then writes down what they found, a piece at a time.
+    """
 
     def __init__(self, plan: RunPlan) -> None:
         super().__init__()
         self._plan = plan
 
     def expand(self, results: PCollection[ShardResult]) -> PCollection[dict[str, Any]]:
-        return results | beam.combiners.ToList() | beam.ParDo(_Finalize(self._plan))
+        spent = results | "WhatItTook" >> beam.CombineGlobally(_Spending())
+        return (
+            spent
+            | "EveryShard" >> beam.FlatMap(_every_shard, self._plan)
+            | "SpreadOverWorkers" >> beam.Reshuffle()
+            | "CheckParts" >> beam.Map(_check_parts, self._plan.job)
+            | "Gather" >> beam.GroupBy(_all_the_same)
+            | "Publish" >> beam.Map(_finalize, self._plan, AsSingleton(spent))
+        )
 
 
-class _Finalize(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, plan: RunPlan) -> None:
-        self._plan = plan
+class _Spending(beam.CombineFn):  # type: ignore[misc]
+    def create_accumulator(self) -> Spent:
+        return Spent()
 
-    def process(self, results: list[ShardResult]) -> Iterable[dict[str, Any]]:
-        yield finalize_run(self._plan, open_place(self._plan.job.root), results)
+    def add_input(self, spent: Spent, result: ShardResult) -> Spent:
+        return spent + Spent(1, result.peak_memory_bytes, result.out_of_memory)
+
+    def merge_accumulators(self, several: Iterable[Spent]) -> Spent:
+        return sum(several, Spent())
+
+    def extract_output(self, spent: Spent) -> Spent:
+        return spent
+
+
+def _every_shard(_: Spent, plan: RunPlan) -> Iterator[Sequence[int]]:
+    return every_shard(plan, open_place(plan.job.root))
+
+
+def _check_parts(numbers: Sequence[int], job: AttributionJob) -> CheckedParts:
+    return check_parts(numbers, job, open_place(job.root))
+
+
+def _all_the_same(_: CheckedParts) -> int:
+    return 0
+
+
+def _finalize(gathered: tuple[int, Iterable[CheckedParts]], plan: RunPlan, spent: Spent) -> dict[str, Any]:
+    return finalize_run(plan, open_place(plan.job.root), gathered[1], spent)

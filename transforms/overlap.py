@@ -1,4 +1,4 @@
-"""Reading ahead and writing behind: what waits for files runs in threads beside what computes."""
+"""Reading ahead, writing behind, and side by side: what waits for files runs in threads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+Found = TypeVar("Found")
 _END: Any = object()
 
 
@@ -60,3 +61,20 @@ def behind(function: Callable[..., Any], depth: int) -> Iterator[Callable[..., N
                 future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def side_by_side(function: Callable[[Item], Found], items: Iterable[Item], threads: int) -> Iterator[Found]:
+    """Like `map`, with so many calls at once; of neither the items nor the results are more than a few held.
+
+    An exception comes where its result would have come; nothing new is called after it.
+    """
+    pool, waiting = ThreadPoolExecutor(threads, "side by side"), deque[Future[Found]]()
+    try:
+        for item in items:
+            if len(waiting) == 2 * threads:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(function, item))
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

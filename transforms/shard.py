@@ -1,4 +1,4 @@
-"""The unit of work, of retry, of resume and of output."""
+"""The unit of work, of retry, of resume and of output; and the file that it is a piece of."""
 
 from __future__ import annotations
 
@@ -7,11 +7,26 @@ import dataclasses
 from collections.abc import Iterator
 
 from transforms.records.config import Format
-from transforms.records.source import RowRange, Source
+from transforms.records.source import FileSummary, RowRange, Source
 from transforms.storage.staging import Staging
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
+class InputFile:
+    """One file of the dataset.
+
+    Attributes:
+        path: what is opened; name: what the output calls it.
+        size: in bytes.
+    """
+
+    path: str
+    name: str
+    size: int
+    summary: FileSummary
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Shard:
     """A contiguous range of rows of one input file.
 

@@ -10,12 +10,13 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
-from apache_beam import Create, Pipeline
+from apache_beam import Pipeline
 from apache_beam.internal import pickler
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.utils import shared
 
 from pipeline import plan as planning
+from pipeline.job import build_baselines
 from pipeline.prepare import prepare
 from transforms.attribution.baselines import dataset_summary
 from transforms.attribution.baselines.references import References
@@ -23,13 +24,14 @@ from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explainer import Explainer
 from transforms.dataset_baselines import (
     BaselinePlan,
-    ComputeBaselines,
     merge_summaries,
     publish_baselines,
     summarize_shard,
 )
 from transforms.errors import UsageError
+from transforms.plan_file import read_shards, write_plan
 from transforms.references_file import check_references, fingerprint_of, read_references
+from transforms.shard import Shard
 from transforms.storage.manifest import BASELINES, sha256_of
 from transforms.storage.place import Place, open_place
 
@@ -70,10 +72,17 @@ def planned(job_of: Any, files: dict[str, pathlib.Path], explainer: Explainer) -
         config = job_of(datasets.keras_classifier, files[kind], f"{kind}-{size}", **parts)
         assert config.attribution == explainer.config
         found = prepare(config, files[kind].parent, explainer, planning.Known())
-        plan = BaselinePlan(found.job, found.shards, found.request, explainer.model.classes)
-        return plan, open_place(found.job.root), explainer
+        plan = BaselinePlan(found.job, len(found.shards), found.request, explainer.model.classes)
+        place = open_place(found.job.root)
+        write_plan(place, found.job.fingerprint, found.shards.with_files(), found.job.layout)
+        return plan, place, explainer
 
     return made
+
+
+def shards_of(plan: BaselinePlan, place: Place) -> list[Shard]:
+    """All of them."""
+    return read_shards(place, plan.job.fingerprint, range(plan.shards))
 
 
 def brute_force(file: str) -> References:
@@ -91,13 +100,13 @@ def by_beam(plan: BaselinePlan, place: Place, explainer: Explainer) -> Reference
     handle = shared.Shared()
     assert handle.acquire(lambda: explainer) is explainer
     with Pipeline(runner=FnApiRunner()) as pipeline:
-        _ = pipeline | Create(list(plan.shards)) | ComputeBaselines(plan, handle)
+        build_baselines(pipeline, plan, handle)
     return read_references(place, sha256_of(place, BASELINES)[0])
 
 
 def by_twin(plan: BaselinePlan, place: Place, explainer: Explainer) -> References:
     """The same without Beam, the shards in another order, some of them together first."""
-    summaries = [summarize_shard(shard, plan) for shard in reversed(plan.shards)]
+    summaries = [summarize_shard(shard, plan) for shard in reversed(shards_of(plan, place))]
     half = len(summaries) // 2
     both = [merge_summaries(part, plan.request) for part in (summaries[:half], summaries[half:])]
     publish_baselines(plan, merge_summaries(both, plan.request), explainer, place)
@@ -110,7 +119,7 @@ CASES = [(by_twin, size, "parquet") for size in SIZES] + [(by_beam, size, "none"
 @pytest.mark.parametrize(("way", "size", "kind"), CASES)
 def test_it_is_what_numpy_finds_at_once(planned: Any, files: Any, way: Any, size: int, kind: str) -> None:
     plan, place, explainer = planned(size, kind)
-    assert (len(plan.shards) == 1) is (size == SIZES[-1])
+    assert (plan.shards == 1) is (size == SIZES[-1])
     found, wanted = way(plan, place, explainer).arrays["x"], brute_force(files[kind].name).arrays["x"]
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
@@ -141,17 +150,18 @@ def brute_force_sample(rows: int, file: str) -> np.ndarray:
 
 
 def test_what_travels_survives_the_journey(planned: Any) -> None:
-    plan, _, _ = planned(SIZES[0])
+    plan, place, _ = planned(SIZES[0])
+    first = shards_of(plan, place)[0]
     assert pickler.loads(pickler.dumps(plan)) == plan
-    summary = pickler.loads(pickler.dumps(summarize_shard(plan.shards[0], plan)))
-    assert summary.rows == plan.shards[0].size and len(summary.keys) == len(summary.sample["x"])
+    summary = pickler.loads(pickler.dumps(summarize_shard(first, plan)))
+    assert summary.rows == first.size and len(summary.keys) == len(summary.sample["x"])
 
 
 def test_the_second_attempt_adopts_the_firsts_file(planned: Any) -> None:
     plan, place, explainer = planned(SIZES[-1])
     by_twin(plan, place, explainer)
     digest = sha256_of(place, BASELINES)[0]
-    summary = summarize_shard(plan.shards[0], plan)
+    summary = summarize_shard(shards_of(plan, place)[0], plan)
     other = dataclasses.replace(summary, low={"x": summary.low["x"] - 1})
     publish_baselines(plan, other, explainer, place)
     check_references(place, digest)

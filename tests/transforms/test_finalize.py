@@ -13,8 +13,10 @@ from pipeline import plan
 from pipeline.prepare import prepare
 from transforms.attribute import attribute_shard
 from transforms.attribution.explainer import Explainer
+from transforms.checked_parts import check_parts
 from transforms.errors import AttribeamError
-from transforms.finalize import RunPlan, finalize_run
+from transforms.finalize import RunPlan, Spent, every_shard, finalize_run
+from transforms.plan_file import write_plan
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
 
@@ -29,26 +31,32 @@ def ready(job_of: Any) -> tuple[RunPlan, Place]:
     for shard in made.shards:
         attribute_shard(shard, made.job, explainer, place)
     place.publish_bytes(b"{}\n", names.RUN)
-    plan.write_plan(place, made.shards, made.files, made.job.layout)
-    return RunPlan(made.job, made.shards, 0.0, 0.0, {"x": "dense:0"}), place
+    write_plan(place, made.job.fingerprint, made.shards.with_files(), made.job.layout)
+    return RunPlan(made.job, len(made.shards), made.shards.rows, 0.0, 0.0, {"x": "dense:0"}), place
+
+
+def finalize(planned: RunPlan, place: Place) -> dict[str, Any]:
+    """What the transform does, without Beam."""
+    checked = (check_parts(numbers, planned.job, place) for numbers in every_shard(planned, place))
+    return finalize_run(planned, place, checked, Spent())
 
 
 def test_it_is_safe_to_repeat(ready: tuple[RunPlan, Place]) -> None:
     planned, place = ready
-    first = finalize_run(planned, place, [])
+    first = finalize(planned, place)
     before = {name: place.read(name) for name in place.names()}
-    assert finalize_run(planned, place, []).keys() == first.keys()
+    assert finalize(planned, place).keys() == first.keys()
     assert {name: place.read(name) for name in place.names()} == before
     assert names.read_manifest(place) == first
     assert (first["targets"], first["hoisted"], first["out_of_memory"]) == (1, {"x": "dense:0"}, 0)
     assert first["rows"] == first["input_rows"] == datasets.ROWS
-    assert first["shards"] == first["resumed_shards"] == len(planned.shards)
+    assert first["shards"] == first["resumed_shards"] == planned.shards
 
 
 def fail(ready: tuple[RunPlan, Place], code: str, *parts: str) -> None:
     planned, place = ready
     with pytest.raises(AttribeamError) as caught:
-        finalize_run(planned, place, [])
+        finalize(planned, place)
     assert caught.value.code == code
     for part in parts:
         assert part in str(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
@@ -111,15 +112,16 @@ def read_footer(file: BinaryIO, name: str) -> tuple[dict[str, str], int]:
     return found, parquet.metadata.num_rows
 
 
-def check_pages(file: BinaryIO, name: str) -> None:
-    """Read every page of a part or quarantine file against its checksum.
+def read_codes(file: BinaryIO, name: str) -> Counter[str]:
+    """Read a whole quarantine file, every page against its checksum: how many rows it holds, by code.
 
     Raises:
         AttribeamError: E_PART_DAMAGED.
     """
     try:
-        pq.ParquetFile(file, page_checksum_verification=True).read(use_threads=False)
-    except _DAMAGE as error:
+        table = pq.ParquetFile(file, page_checksum_verification=True).read(use_threads=False)
+        return Counter(table["code"].to_pylist())
+    except (*_DAMAGE, KeyError) as error:
         raise damaged(name, "a page of it cannot be read, or its checksum is wrong") from error
 
 

@@ -22,7 +22,7 @@ _PARQUET_NAME = re.compile(r"\.(parquet|pq)$", re.IGNORECASE)
 _TFRECORD_NAME = re.compile(r"\.(tfrecords?|tfrec)(-\d+-of-\d+)?(\.(gz|gzip|zlib))?$", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class RowRange:
     """Rows [start, stop) of a file. TFRecord: reading begins at byte `offset`, at record `offset_row` <= start."""
 
@@ -32,7 +32,7 @@ class RowRange:
     offset_row: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class FileSummary:
     """What indexing one input file at launch found.
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Container, Iterable
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from transforms.errors import AttribeamError
 from transforms.storage.place import Place
@@ -24,9 +28,29 @@ def part_name(fingerprint: str, shard: int) -> str:
     return f"part-{shard:05d}-{identity}.parquet"
 
 
+def published(names: Iterable[str], fingerprint: str, shards: int) -> tuple[npt.NDArray[np.bool_], list[str]]:
+    """Which shards have a part, bool [shards], and those of the names that are parts of none of them."""
+    found, foreign = np.zeros(shards, bool), []
+    for name in names:
+        if name.startswith("part-"):
+            match = PART.fullmatch(name)
+            number = int(match[1]) if match else shards
+            if number < shards and name == part_name(fingerprint, number):
+                found[number] = True
+            else:
+                foreign.append(name)
+    return found, sorted(foreign)
+
+
 def quarantine_name(part: str) -> str:
     """The file that holds the refused rows of a part's shard."""
     return f"{QUARANTINE}/{part}"
+
+
+def is_quarantine(name: str, names: Container[str]) -> bool:
+    """Whether the file holds the refused rows of a part that is among the names."""
+    folder, _, part = name.rpartition("/")
+    return folder == QUARANTINE and part in names
 
 
 def to_json(value: Any) -> bytes:
@@ -60,8 +84,7 @@ def read_manifest(place: Place) -> dict[str, Any]:
     Raises:
         AttribeamError: E_RUN_UNFINISHED without `_SUCCESS`; E_MANIFEST_DAMAGED when it is not the manifest's sha256.
     """
-    names = set(place.names())
-    if not {MANIFEST, SUCCESS} <= names:
+    if not (place.exists(MANIFEST) and place.exists(SUCCESS)):
         raise AttribeamError(
             "E_RUN_UNFINISHED", f"{place.root} has no {SUCCESS}: the run is not finished; `attribeam status` tells more"
         )

@@ -1,0 +1,60 @@
+"""Parts that are no longer what they were: found, and moved aside so that they are computed anew."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+import time
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from transforms import errors
+from transforms.attribution_job import AttributionJob
+from transforms.checked_parts import PARTS_AT_ONCE, check_shard
+from transforms.overlap import side_by_side
+from transforms.plan_file import pieces, read_shards
+from transforms.records import part
+from transforms.shard import Shard
+from transforms.storage import manifest as names
+from transforms.storage.place import Place
+
+log = logging.getLogger(__name__)
+
+
+def set_damaged_aside(job: AttributionJob, shards: int, place: Place, pinned: Mapping[str, str]) -> None:
+    """Read every part that is there in full, and move those away that are damaged; their inputs are not opened.
+
+    Args:
+        shards: how many the plan has.
+        pinned: by file, the sha256 that a finished run vouches for.
+    """
+    done, _ = names.published(place.names(), job.fingerprint, shards)
+    for numbers in pieces(np.flatnonzero(done).tolist()):
+        some = read_shards(place, job.fingerprint, numbers)
+        faults = side_by_side(lambda shard: _fault(shard, job, place, pinned), some, PARTS_AT_ONCE)
+        _move(place, (fault for fault in faults if fault))
+
+
+def _fault(
+    shard: Shard, job: AttributionJob, place: Place, pinned: Mapping[str, str]
+) -> tuple[str, errors.AttribeamError] | None:
+    """The part's name, and what is wrong with it or its quarantine file."""
+    name = job.part_of(shard)
+    try:
+        for entry in check_shard(shard, job, place).entries:
+            if pinned.get(entry["file"], entry["sha256"]) != entry["sha256"]:
+                raise part.damaged(entry["file"], "it is no longer the file that the manifest vouches for")
+    except errors.StoreError:
+        raise
+    except errors.AttribeamError as error:
+        return name, error
+    return None
+
+
+def _move(place: Place, faults: Iterable[tuple[str, errors.AttribeamError]]) -> None:
+    for name, error in faults:
+        log.warning("%s; moved to %s", error, names.DAMAGED)
+        for damaged in (name, names.quarantine_name(name)):
+            if place.exists(damaged):
+                place.set_aside(damaged, f"{names.DAMAGED}/{time.time_ns()}-{pathlib.PurePosixPath(damaged).name}")

@@ -1,0 +1,151 @@
+"""Published parts and their quarantine files, read in full: checked, counted, and listed with their sha256."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from transforms.attribute import check_part
+from transforms.attribution_job import AttributionJob
+from transforms.errors import AttribeamError
+from transforms.overlap import side_by_side
+from transforms.plan_file import read_shards
+from transforms.records import part
+from transforms.shard import Shard
+from transforms.storage import manifest as names
+from transforms.storage.place import Place
+
+LISTED = pa.schema(
+    [("file", pa.string()), ("bytes", pa.int64()), ("sha256", pa.string()), ("rows", pa.int64())]
+    + [(name, pa.int64()) for name in (*part.STATUSES, "gradients")]
+)
+# Parts read at once: checksums on several cores, waits of an object store side by side; each holds one row group.
+PARTS_AT_ONCE = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Totals:
+    """What some parts and their quarantine files hold, counted from their rows.
+
+    Attributes:
+        shards: of which the parts are.
+        rows, gradients, by_status, bytes: of the parts.
+        refused: rows of the quarantine files, by code.
+        rounding: what rounding to float16 changed of a row, the largest over the rows and their sum.
+    """
+
+    shards: int = 0
+    rows: int = 0
+    gradients: int = 0
+    bytes: int = 0
+    by_status: Counter[str] = dataclasses.field(default_factory=Counter)
+    refused: Counter[str] = dataclasses.field(default_factory=Counter)
+    rounding: tuple[float, float] = (0.0, 0.0)
+    batch_sizes: frozenset[int] = frozenset()
+    devices: frozenset[str] = frozenset()
+
+    def __add__(self, other: Totals) -> Totals:
+        """Of both."""
+        return Totals(
+            self.shards + other.shards,
+            self.rows + other.rows,
+            self.gradients + other.gradients,
+            self.bytes + other.bytes,
+            self.by_status + other.by_status,
+            self.refused + other.refused,
+            (max(self.rounding[0], other.rounding[0]), self.rounding[1] + other.rounding[1]),
+            self.batch_sizes | other.batch_sizes,
+            self.devices | other.devices,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckedPart:
+    """A shard's files: what they hold, and an entry of `LISTED` for each."""
+
+    totals: Totals
+    entries: tuple[Mapping[str, Any], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckedParts:
+    """Those of some shards; `listing` is a table of `LISTED`."""
+
+    totals: Totals
+    listing: pa.Table
+
+
+def check_parts(numbers: Sequence[int], job: AttributionJob, place: Place) -> CheckedParts:
+    """`check_shard` for the shards of these numbers, a few at once.
+
+    Raises:
+        AttribeamError: E_PART_DAMAGED, E_PART_MISSING, E_PLAN_DAMAGED.
+    """
+    shards = read_shards(place, job.fingerprint, numbers)
+    found = list(side_by_side(lambda shard: check_shard(shard, job, place), shards, PARTS_AT_ONCE))
+    entries = itertools.chain.from_iterable(one.entries for one in found)
+    return CheckedParts(sum((one.totals for one in found), Totals()), _table(entries))
+
+
+def check_shard(shard: Shard, job: AttributionJob, place: Place) -> CheckedPart:
+    """Read a published part and its quarantine file in full: checksums, counts, identity.
+
+    Raises:
+        AttribeamError: E_PART_DAMAGED, E_PART_MISSING.
+    """
+    name, about = job.part_of(shard), job.provenance(shard, 0, "")
+    try:
+        with place.open(name) as file:
+            known, _ = part.read_footer(file, name)
+            held = part.read_totals(file, name)
+    except FileNotFoundError as error:
+        raise missing(1, name) from error
+    check_part((known, held.rows), about, held.rows, name)
+    entries = [{**_listed(place, name, held.rows), **held.by_status, "gradients": held.gradients}]
+    count = shard.size - held.rows // job.attribution.targets
+    refused = Counter[str]()
+    if count:
+        quarantine = names.quarantine_name(name)
+        refused = _refused(place, quarantine, about, count)
+        entries.append(_listed(place, quarantine, count))
+    totals = Totals(
+        1,
+        held.rows,
+        held.gradients,
+        entries[0]["bytes"],
+        Counter(held.by_status),
+        refused,
+        held.rounding,
+        frozenset({int(known.get("batch_size", 0))}),
+        frozenset({known.get("device", "")}),
+    )
+    return CheckedPart(totals, tuple(entries))
+
+
+def missing(count: int, first: str) -> AttribeamError:
+    """The error for parts that are not there."""
+    return AttribeamError(
+        "E_PART_MISSING", f"{count} parts are missing, the first is {first}; run the same command again"
+    )
+
+
+def _listed(place: Place, name: str, rows: int) -> dict[str, Any]:
+    digest, size = names.sha256_of(place, name)
+    return {"file": name, "bytes": size, "sha256": digest, "rows": rows}
+
+
+def _refused(place: Place, name: str, about: part.Provenance, count: int) -> Counter[str]:
+    if not place.exists(name):
+        raise part.damaged(name, f"{count} rows are not in the part, and this file is not there")
+    with place.open(name) as file:
+        check_part(part.read_footer(file, name), about, count, name)
+        return part.read_codes(file, name)
+
+
+def _table(entries: Iterable[Mapping[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist([{name: entry.get(name) for name in LISTED.names} for entry in entries], LISTED)

@@ -1,0 +1,206 @@
+"""Plan, commit, finalize and resume of a run over very many shards, of which none is computed; see `scaling.py`.
+
+What is real: input files (tiny ones, a column of one value in one page) and their footers, planning, `_plan.parquet`,
+the Beam steps on the in-process runner, publishing, reading back every page of every part, manifest and `_SUCCESS`. What
+is not: the Explainer. One shard is explained; every other shard's part is that part's pages with its own identity, so
+that there are as many rows to count as there would be; but they compress to almost nothing, and hashing and reading them
+takes far less than of real ones.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import keras
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import PCollection
+
+from benchmarks.copied_parquet import Template
+from pipeline.config import JobConfig, parse_config
+from pipeline.launch import known_before
+from pipeline.plan import Known
+from pipeline.prepare import Prepared, prepare
+from pipeline.runner import run_pipeline
+from transforms.attribute import ShardResult, attribute_shard, peak_memory_bytes
+from transforms.attribution.explainer import Explainer
+from transforms.attribution_job import AttributionJob
+from transforms.finalize import FinalizeRun, RunPlan
+from transforms.plan_file import write_plan
+from transforms.read_shards import ReadShards
+from transforms.shard import Shard
+from transforms.storage import manifest as names
+from transforms.storage.place import open_place
+
+STAGES = ("plan", "commit", "finalize", "resume")
+LOST = 100  # one part in so many is missing when the run is resumed
+FILE, WIDTH = b"attribeam.benchmark", 12
+
+
+@dataclasses.dataclass(frozen=True)
+class Simulation:
+    """A run in a folder of its own, made by `make`."""
+
+    folder: pathlib.Path
+
+    @property
+    def config(self) -> JobConfig:
+        """One input file a shard."""
+        path = str(self.folder)
+        return parse_config(
+            {
+                "model": {"path": f"{path}/model.keras"},
+                "input": {"files": f"{path}/in", "features": {"x": "x"}},
+                "attribution": {"steps": 1, "batch_size": 1024},
+                "output": {"path": f"{path}/out"},
+            }
+        )
+
+    def make(self, shards: int, shard_rows: int) -> None:
+        """A model of one weight, and input files whose footers differ."""
+        keras.Sequential([keras.Input((1,), name="x"), keras.layers.Dense(1)]).save(self.folder / "model.keras")
+        inputs, sample = self.folder / "in", self.folder / "sample.parquet"
+        inputs.mkdir()
+        rows = pa.table({"x": np.ones(shard_rows, np.float32)})
+        pq.write_table(rows.replace_schema_metadata({"file": "-"}), sample, compression="zstd")
+        template = Template(sample.read_bytes())
+        for number in range(shards):
+            (inputs / f"rows-{number:06}.parquet").write_bytes(template.copy({"file": str(number)}))
+
+    def prepared(self, explainer: Explainer, known: Known) -> Prepared:
+        """What the launcher finds out."""
+        return prepare(self.config, self.folder, explainer, known)
+
+
+def plan(run: Simulation, explainer: Explainer) -> int:
+    """As `attribeam run` does before a worker starts; the number of shards."""
+    place, made = open_place(run.config.output.path), run.prepared(explainer, Known())
+    write_plan(place, made.job.fingerprint, made.shards.with_files(), made.job.layout)
+    place.publish_bytes(names.to_json({"fingerprint": made.job.fingerprint}), names.RUN)
+    return len(made.shards)
+
+
+def commit(run: Simulation, made: Prepared, explainer: Explainer) -> None:
+    """Publish a part for every shard."""
+    job, shards = made.job, len(made.shards)
+    sample = dataclasses.replace(job, root=str(run.folder / "sample"))
+    attribute_shard(made.shards[0], sample, explainer, open_place(sample.root))
+    part = pathlib.Path(sample.root, sample.part_of(made.shards[0])).read_bytes()
+    run_pipeline(
+        lambda root: root | ReadShards(job.root, job.fingerprint, range(shards)) | beam.ParDo(_Publish(job, part)),
+        PipelineOptions(),
+    )
+
+
+class _Publish(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, job: AttributionJob, part: bytes) -> None:
+        self._job, self._part = job, part
+
+    def setup(self) -> None:
+        self._template, self._place = Template(self._part), open_place(self._job.root)
+
+    def process(self, shard: Shard) -> Iterator[ShardResult]:
+        about = self._job.provenance(shard, 1024, "CPU")
+        data = self._template.copy(about.metadata())
+        self._place.publish_bytes(data, self._job.part_of(shard))
+        yield ShardResult(shard.number, shard.size, 0, True, 0.0, 0, 0)
+
+
+def finalize(made: Prepared) -> int:
+    """From the last shard's result on; the number of rows."""
+    planned = RunPlan(made.job, len(made.shards), made.shards.rows, 0.0, time.time(), {})
+
+    def build(root: beam.Pipeline) -> PCollection[dict[str, Any]]:
+        return root | beam.Create([ShardResult(0, 0, 0, True, 0.0, 0, 0)]) | FinalizeRun(planned)
+
+    run_pipeline(build, PipelineOptions())
+    return int(names.read_manifest(open_place(made.job.root))["rows"])
+
+
+def resume(run: Simulation, explainer: Explainer) -> int:
+    """As `attribeam run` does before the first missing shard is computed; the number of those."""
+    place = open_place(run.config.output.path)
+    made = run.prepared(explainer, known_before(place))
+    done, _ = names.published(place.names(), made.job.fingerprint, len(made.shards))
+    return int(len(done) - done.sum())
+
+
+def stage(name: str, folder: pathlib.Path) -> dict[str, Any]:
+    """Run a stage in this process: seconds, seconds of the processor, and peak memory, of which `before` was needed for
+    TensorFlow, Beam and the model."""
+    run = Simulation(folder)
+    explainer = Explainer.load(run.config.model, run.config.attribution)
+    explainer.explain({"x": np.ones((1, 1), np.float32)})
+    made = run.prepared(explainer, known_before(open_place(run.config.output.path))) if name in STAGES[1:3] else None
+    if name == "resume":
+        _lose(pathlib.Path(run.config.output.path))
+    work: dict[str, Callable[[], Any]] = {
+        "plan": lambda: plan(run, explainer),
+        "commit": lambda: commit(run, _given(made), explainer),
+        "finalize": lambda: finalize(_given(made)),
+        "resume": lambda: resume(run, explainer),
+    }
+    before, started, cpu = peak_memory_bytes(), time.perf_counter(), time.process_time()
+    found = work[name]()
+    return {
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - cpu,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "before_bytes": before,
+        "found": found,
+    }
+
+
+def _given(made: Prepared | None) -> Prepared:
+    assert made is not None
+    return made
+
+
+def _lose(out: pathlib.Path) -> None:
+    """What a run killed with 99 % done leaves; the inputs of those that are done can no longer be read."""
+    for name in (names.SUCCESS, names.MANIFEST, names.FILES):
+        (out / name).unlink()
+    lost = set(sorted(out.glob("part-*"))[::LOST])
+    for part in lost:
+        part.unlink()
+    for number, file in enumerate(sorted((out.parent / "in").iterdir())):
+        if number % LOST:
+            file.write_bytes(b"x" * file.stat().st_size)
+
+
+def simulate(shards: int, shard_rows: int, below: pathlib.Path | None) -> dict[str, Any]:
+    """Every stage, each in a process of its own."""
+    folder = pathlib.Path(tempfile.mkdtemp(dir=below))
+    try:
+        Simulation(folder).make(shards, shard_rows)
+        found: dict[str, Any] = {}
+        for name in STAGES:
+            command = [sys.executable, "-m", "benchmarks.simulated", name, str(folder)]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            found[name] = json.loads(done.stdout.splitlines()[-1])
+            one = found[name]
+            print(
+                f"{shards:7,} {name:9} {one['seconds']:8.2f} {one['cpu_seconds']:8.2f}"
+                f" {one['peak_memory_bytes'] / 1e6:8.0f} {one['before_bytes'] / 1e6:8.0f}"
+                f" {one['cpu_seconds'] / shards * 1e3:8.3f}",
+                flush=True,
+            )
+        return found
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    print(json.dumps(stage(sys.argv[1], pathlib.Path(sys.argv[2]))))

@@ -1,10 +1,10 @@
 """Plan, commit, finalize and resume of a run over very many shards, of which none is computed; see `scaling.py`.
 
-What is real: input files (tiny ones, a column of one value in one page) and their footers, planning, `_plan.parquet`,
-the Beam steps on the in-process runner, publishing, reading back every page of every part, manifest and `_SUCCESS`. What
-is not: the Explainer. One shard is explained; every other shard's part is that part's pages with its own identity, so
-that there are as many rows to count as there would be; but they compress to almost nothing, and hashing and reading them
-takes far less than of real ones.
+What is real: input files (tiny ones, a column of one value in one page) and their footers, planning,
+`_plan.parquet`, the Beam steps on the in-process runner, publishing, reading back every page of every part,
+manifest and `_SUCCESS`. What is not: the Explainer. One shard is explained; every other shard's part is that
+part's pages with its own identity, so that there are as many rows to count as there would be. But they compress
+to almost nothing, and hashing and reading them takes far less than of real ones.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ ROW_OVERHEAD_BYTES = 64
 # would spend its time on the ragged last batch
 WANTED_SHARDS, MIN_SHARD_ROWS = 32, 256
 # Input files looked at side by side: it is an object store's answers that are waited for
-FILES_AT_ONCE = 32
+FILES_AT_ONCE, MAX_FILES_TOGETHER = 32, 64
 Check = Callable[[BinaryIO, FileSummary], None]
 
 
@@ -73,7 +73,12 @@ def index_input(config: JobConfig, root: pathlib.Path, known: Mapping[str, Input
             check(file, summary)
         return InputFile(path, name, size, summary)
 
-    files = list(side_by_side(indexed, list_files(config.input.files), FILES_AT_ONCE))
+    paths = list_files(config.input.files)
+    # a file that need not be opened is done with sooner than a thread is woken
+    few = max(1, min(MAX_FILES_TOGETHER, len(paths) // FILES_AT_ONCE))
+    groups = (paths[first : first + few] for first in range(0, len(paths), few))
+    found = side_by_side(lambda group: [indexed(path) for path in group], groups, FILES_AT_ONCE)
+    files = list(itertools.chain.from_iterable(found))
     rows = sum(file.summary.rows for file in files)
     if config.input.rows is not None and rows != config.input.rows:
         counts = ", ".join(f"{file.name}: {file.summary.rows}" for file in files[:5])

@@ -23,7 +23,7 @@ from pipeline.launch import run
 from transforms import attribute
 from transforms.errors import UsageError
 from transforms.storage import listing
-from transforms.storage.place import open_place
+from transforms.storage.place import LocalPlace, open_place
 from transforms.verify import verify_run
 
 SMALL = {"shard_bytes": 300}  # four rows a shard
@@ -154,6 +154,38 @@ def another_table(path: pathlib.Path, other: pathlib.Path) -> None:
 
 
 DAMAGES = (truncate, flip_in_a_page, garbage, another_runs_part, another_table)
+
+
+def test_nothing_that_is_done_is_opened_before_the_rest_is_computed(job_of: Any, monkeypatch: Any) -> None:
+    job = job_of(datasets.keras_classifier, output=SMALL, attribution=GIVEN)
+    out = launch(job).root
+    whole, opened = unfinish(out, 2), list[str]()
+    real = LocalPlace.open
+
+    def recorded(place: LocalPlace, name: str) -> BinaryIO:
+        opened.append(name)
+        return real(place, name)
+
+    monkeypatch.setattr(LocalPlace, "open", recorded)
+    monkeypatch.setattr(attribute, "read_examples", lambda *_: 1 / 0)
+    with pytest.raises(Exception, match="division by zero"):
+        launch(job)
+    assert set(opened) == {"_run.json", "_plan.parquet"}
+    monkeypatch.undo()
+    launch(job)
+    assert_whole(out, whole)
+
+
+def test_a_plan_without_a_run_is_of_a_launcher_that_was_killed(job_of: Any) -> None:
+    job = job_of(datasets.linear, output=SMALL)
+    out = pathlib.Path(launch(job_of(datasets.linear, output=SMALL, attribution={"steps": 3})).root)
+    stale = (out / "_plan.parquet").read_bytes()
+    for path in [*out.glob("part-*"), *out.glob("_[rfmS]*")]:
+        path.unlink()
+    assert [path.name for path in out.iterdir()] == ["_plan.parquet"]
+    launch(job)
+    assert (out / "_plan.parquet").read_bytes() != stale
+    assert verify_run(open_place(str(out)), deep=True) == []
 
 
 @pytest.mark.parametrize("finished", [True, False])

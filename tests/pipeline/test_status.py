@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from datasets import launch
 
 from pipeline.progress import describe
-from pipeline.status import Status, read_status
+from pipeline.status import Status, Watch, read_status
 from transforms.errors import AttribeamError
-from transforms.storage.place import open_place
+from transforms.plan_file import read_sizes
+from transforms.storage.place import LocalPlace, open_place
 
 
 def test_a_finished_and_an_unfinished_run(job_of: Any, tmp_path: pathlib.Path) -> None:
@@ -29,6 +31,28 @@ def test_a_finished_and_an_unfinished_run(job_of: Any, tmp_path: pathlib.Path) -
     found = read_status(open_place(out.root))
     assert (found.finished, found.shards_done) == (False, out.manifest["shards"] - 1)
     assert 0 < found.rows_done < 23
+
+
+def test_looking_opens_quarantine_files_only_and_each_once(
+    job_of: Any, tmp_path: pathlib.Path, monkeypatch: Any
+) -> None:
+    rows = datasets.rows() | {"label": datasets.np.arange(23) % 4}
+    path = datasets.write_parquet(tmp_path / "in.parquet", rows)
+    limits = {"limits": {"quarantined": 0.5}, "output": {"shard_bytes": 300}}
+    place, opened = open_place(launch(job_of(datasets.keras_classifier, path, **limits)).root), list[str]()
+    run = json.loads(place.read("_run.json"))
+    watch, real = Watch(place, run["fingerprint"], read_sizes(place)), LocalPlace.open
+
+    def recorded(place: LocalPlace, name: str) -> Any:
+        opened.append(name)
+        return real(place, name)
+
+    monkeypatch.setattr(LocalPlace, "open", recorded)
+    assert watch.look() == watch.look()
+    refused = [name for name in place.names() if name.startswith("_quarantine/")]
+    assert len(refused) > 1 and opened == refused
+    pathlib.Path(place.root, pathlib.Path(refused[0]).name).unlink()  # without its part it does not count
+    assert watch.look().quarantined < 5
 
 
 def test_a_folder_without_a_run_is_said_so_and_not_made(tmp_path: pathlib.Path) -> None:

@@ -1,10 +1,10 @@
-"""Reading ahead and writing behind: the same items, calls and errors as without, in their order, and few at once."""
+"""Ahead, behind and side by side: the same items, calls and errors as without, in their order, and few at once."""
 
 import threading
 
 import pytest
 
-from transforms.overlap import ahead, behind
+from transforms.overlap import ahead, behind, side_by_side
 
 WAIT_S = 30  # for another thread, that comes at once unless something is broken
 
@@ -159,3 +159,40 @@ def test_what_waits_is_not_called_once_the_caller_failed():
         fails()
     # the one under way is waited for; it may be that none was yet
     assert made in ([], [0])
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("count", [0, 1, 7, 50])
+def test_results_come_all_and_in_order(threads, count):
+    assert list(side_by_side(lambda number: -number, range(count), threads)) == [-number for number in range(count)]
+    assert not named("side by side")
+
+
+def test_so_many_calls_are_made_at_once_and_few_items_are_held():
+    together, taken = threading.Barrier(3), []
+
+    def items():
+        for number in range(30):
+            taken.append(number)
+            yield number
+
+    def meet(number):
+        together.wait(WAIT_S)  # breaks unless three are here
+        return number
+
+    for number in side_by_side(meet, items(), 3):
+        assert len(taken) <= number + 1 + 2 * 3
+
+
+def test_an_error_comes_where_its_result_would_have_come():
+    called, found = [], []
+
+    def fails(number):
+        called.append(number)
+        if number == 4:
+            raise OSError("a bad page")
+        return number
+
+    with pytest.raises(OSError, match="a bad page"):
+        found.extend(side_by_side(fails, range(1000), 2))
+    assert max(called) <= 4 + 2 * 2 and not named("side by side")

@@ -133,12 +133,13 @@ def read_totals(file: BinaryIO, name: str) -> Totals:
     """
     rows, gradients, by_status, rounding = 0, 0, dict.fromkeys(STATUSES, 0), (0.0, 0.0)
     try:
-        parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
+        names = ["source_file"]  # the same one in every row
+        parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False, read_dictionary=names)
         for group in range(parquet.num_row_groups):
             table = parquet.read_row_group(group, use_threads=False)
             rows += table.num_rows
             gradients += pc.sum(table["steps"]).as_py() or 0
-            for entry in table["status"].cast(pa.string()).value_counts().to_pylist():
+            for entry in table["status"].value_counts().to_pylist():
                 by_status[entry["values"]] += entry["counts"]
             if "rounding" in table.column_names:
                 lost = table["rounding"].drop_null().to_numpy().astype(np.float64)

@@ -34,7 +34,7 @@ from pipeline.launch import known_before
 from pipeline.plan import Known
 from pipeline.prepare import Prepared, prepare
 from pipeline.runner import run_pipeline
-from transforms.attribute import ShardResult, attribute_shard, peak_memory_bytes
+from transforms.attribute import attribute_shard, peak_memory_bytes
 from transforms.attribution.explainer import Explainer
 from transforms.attribution_job import AttributionJob
 from transforms.finalize import FinalizeRun, RunPlan
@@ -43,6 +43,7 @@ from transforms.read_shards import ReadShards
 from transforms.shard import Shard
 from transforms.storage import manifest as names
 from transforms.storage.place import open_place
+from transforms.work_done import ShardResult
 
 STAGES = ("plan", "commit", "finalize", "resume")
 LOST = 100  # one part in so many is missing when the run is resumed

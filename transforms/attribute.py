@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import resource
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, closing
 from typing import Any
@@ -25,6 +26,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from transforms.attribution.explainer import Explainer
 from transforms.attribution_job import AttributionJob
 from transforms.explained import ALONE, Explained, SourceRows, chunk_rows
+from transforms.metrics import count_shard
 from transforms.model_files import load_explainer
 from transforms.overlap import behind
 from transforms.records import part
@@ -34,34 +36,15 @@ from transforms.records.source import Selection, read_rows
 from transforms.references_file import read_references
 from transforms.shard import Shard
 from transforms.storage.listing import open_file
-from transforms.storage.manifest import quarantine_name
+from transforms.storage.manifest import part_name, quarantine_name
 from transforms.storage.place import Place, open_place
 from transforms.storage.staging import Staging
+from transforms.work_done import Clocks, ShardResult, Tally
 
 # Explained batches that wait to be written.
 DEPTH = 2
 # Shards of one bundle under way: while one's last calls are computed and its part is closed, the next one begins.
 SHARDS_AT_ONCE = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class ShardResult:
-    """What became of a shard in this invocation.
-
-    Attributes:
-        published: False when another attempt had published the same part first.
-        seconds: spent on it.
-        peak_memory_bytes: the most that the worker process ever held.
-        out_of_memory: calls that did not fit into the device's memory and were done again in halves.
-    """
-
-    number: int
-    rows: int
-    quarantined: int
-    published: bool
-    seconds: float
-    peak_memory_bytes: int
-    out_of_memory: int
 
 
 def attribute_shard(
@@ -79,37 +62,50 @@ def attribute_shard(
     Raises:
         AttribeamError: the input is damaged (E_PARQUET_INVALID, E_TFRECORD_*), or what was written (E_PART_DAMAGED).
     """
-    started = time.monotonic()
-    about, name = job.about(shard, explainer), job.part_of(shard)
-    read = read_examples(shard, job, chunk_rows(job.layout, explainer))
-    rows = SourceRows(shard.name, read, job.layout, explainer, feeding)
-    with place.scratch() as scratch:
-        _write(scratch / "part", rows, job, lambda: job.schema(job.about(shard, explainer)))
+    started, clocks = time.monotonic(), Clocks()
+    about = job.about(shard, explainer)
+    read = clocks.reading.timed(read_examples(shard, job, chunk_rows(job.layout, explainer)))
+    rows = SourceRows(shard.name, read, job.layout, explainer, feeding, clocks)
+    with place.scratch() as scratch, contextlib.ExitStack() as finishing:
+        with PartWriter(scratch / "part", lambda: job.schema(job.about(shard, explainer))) as writer:
+            gradients = _write(writer, rows, job, job.schema(about), clocks)
+            finishing.enter_context(clocks.writing.running())  # closing the part is a good deal of it
         refused = rows.refused()
-        if refused.num_rows:
-            write_quarantine(scratch / "refused", refused, about)
-            place.publish(scratch / "refused", quarantine_name(name))
-        count = (shard.size - refused.num_rows) * job.attribution.targets
-        with (scratch / "part").open("rb") as written:
-            check_part(part.read_footer(written, name), about, count, name)
-        published = place.publish(scratch / "part", name)
-    if not published:
-        with place.open(name) as file:
-            check_part(part.read_footer(file, name), about, count, name)
-    seconds, out_of_memory = time.monotonic() - started, explainer.take_out_of_memory()
-    return ShardResult(shard.number, count, refused.num_rows, published, seconds, peak_memory_bytes(), out_of_memory)
+        published = _publish(scratch, place, refused, about)
+    counts = shard.number, (shard.size - refused.num_rows) * job.attribution.targets, refused.num_rows
+    worker = peak_memory_bytes(), explainer.take_out_of_memory()
+    codes = Counter(refused["code"].to_pylist())
+    return ShardResult(*counts, published, time.monotonic() - started, *worker, gradients, codes, *clocks.seconds)
 
 
-def _write(path: pathlib.Path, rows: SourceRows, job: AttributionJob, latest: Callable[[], pa.Schema]) -> None:
-    schema = latest()
-    with PartWriter(path, latest) as writer:
+def _write(writer: PartWriter, rows: SourceRows, job: AttributionJob, schema: pa.Schema, clocks: Clocks) -> int:
+    """Write all rows; the number of gradients that they took."""
+    gradients = 0
 
-        def write(chunk: list[Explained]) -> None:
+    def write(chunk: list[Explained]) -> None:
+        with clocks.writing.running():
             writer.write(rows.output(chunk, schema, job.attributions))
 
-        with behind(write, DEPTH) as later, closing(rows.explained()) as found:
-            for chunk in found:
-                later(chunk)
+    with behind(write, DEPTH) as later, closing(rows.explained()) as found:
+        for chunk in found:
+            gradients += sum(int(explanation.steps.sum()) for _, explanation in chunk)
+            later(chunk)
+    return gradients
+
+
+def _publish(scratch: pathlib.Path, place: Place, refused: pa.RecordBatch, about: part.Provenance) -> bool:
+    """Whether this attempt's part is the one that stands there; its quarantine file stands before it."""
+    name, rows = part_name(about.fingerprint, about.shard), (about.rows - refused.num_rows) * about.targets
+    if refused.num_rows:
+        write_quarantine(scratch / "refused", refused, about)
+        place.publish(scratch / "refused", quarantine_name(name))
+    with (scratch / "part").open("rb") as written:
+        check_part(part.read_footer(written, name), about, rows, name)
+    published = place.publish(scratch / "part", name)
+    if not published:
+        with place.open(name) as file:
+            check_part(part.read_footer(file, name), about, rows, name)
+    return published
 
 
 def check_part(footer: tuple[dict[str, str], int], about: part.Provenance, rows: int, name: str) -> None:
@@ -161,6 +157,7 @@ class _AttributeShard(beam.DoFn):  # type: ignore[misc]
 
     def __init__(self, job: AttributionJob, handle: shared.Shared) -> None:
         self._job, self._handle, self._references, self._stagings = job, handle, shared.Shared(), shared.Shared()
+        self._tallies = shared.Shared()
 
     def setup(self) -> None:
         job = self._job
@@ -168,6 +165,7 @@ class _AttributeShard(beam.DoFn):  # type: ignore[misc]
         self._place, self._staging = open_place(job.root), self._stagings.acquire(Staging)
         references = self._references.acquire(lambda: read_references(self._place, job.baselines))
         self._explainer = explainer.with_references(references)
+        self._programs = self._tallies.acquire(Tally)
         self._pool, self._feeding = ThreadPoolExecutor(SHARDS_AT_ONCE, "shard"), threading.Lock()
 
     def start_bundle(self) -> None:
@@ -192,7 +190,10 @@ class _AttributeShard(beam.DoFn):  # type: ignore[misc]
 
     def _next(self) -> ShardResult:
         try:
-            return self._running.popleft().result()
+            result = self._running.popleft().result()
         except BaseException:
             wait(self._running)  # what is under way is published before the bundle fails: nothing is computed twice
             raise
+        result = dataclasses.replace(result, programs=self._programs.take(self._explainer.traces()))
+        count_shard(result)
+        return result

@@ -22,6 +22,7 @@ from transforms.records.columns import AttributionColumns
 from transforms.records.examples import Examples, Layout, Refusal
 from transforms.records.part_writer import quarantined
 from transforms.rows import record_batch
+from transforms.work_done import Clocks
 
 CHUNK_BYTES = 16 * 2**20
 MAX_CHUNK_ROWS = 1024
@@ -49,6 +50,7 @@ class SourceRows:
         name: of the source: a file, or a batch.
         read: its rows chunk by chunk, and those that could not be read.
         feeding: held while the explainer is fed, which is until the last rows are about to be computed.
+        clocks: of which those for explaining and waiting are run.
     """
 
     def __init__(
@@ -58,17 +60,19 @@ class SourceRows:
         layout: Layout,
         explainer: Explainer,
         feeding: AbstractContextManager[Any] = ALONE,
+        clocks: Clocks | None = None,
     ) -> None:
         self._name, self._read, self._layout, self._explainer, self._feeding = name, read, layout, explainer, feeding
         self._under_way = deque[tuple[Bucket, bool]]()
-        self._refusals = list[Refusal]()
+        self._refusals, self._clocks = list[Refusal](), clocks or Clocks()
 
     def explained(self) -> Generator[list[Explained], None, None]:
         """The rows of every chunk that can be explained, with their explanations, in buckets of one length."""
         # closed at once, here and by the caller, whatever fails: an error would keep the lock that the next waits for
         chunk, explainer = list[Explained](), self._explainer
         with closing(self._fed()) as fields:
-            for explanation in explainer.stream(fields):
+            clocks = self._clocks
+            for explanation in clocks.explaining.timed(explainer.stream(clocks.waiting.timed(fields))):
                 bucket, last = self._under_way.popleft()
                 self._refusals.extend(bucket.examples.refuse(explanation.faults, self._name)[1])
                 chunk.append((bucket.examples, cropped(explanation, bucket.batch, explainer.model, explainer.config)))

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow.parquet as pq
 from apache_beam.pvalue import AsSingleton, PCollection
 
-from transforms.attribute import ShardResult
 from transforms.attribution.methods import is_complete
 from transforms.attribution_job import AttributionJob
 from transforms.checked_parts import LISTED, CheckedParts, Totals, check_parts, missing
@@ -23,6 +22,7 @@ from transforms.plan_file import pieces
 from transforms.records import part
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
+from transforms.work_done import ShardResult, WorkDone
 
 PACKAGES = ("attribeam", "apache-beam", "tensorflow", "keras", "numpy", "pyarrow", "obstore")
 
@@ -51,29 +51,6 @@ class RunPlan:
     baseline_outputs: Sequence[Mapping[str, Any]] = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class Spent:
-    """What the shards of this invocation took.
-
-    Attributes:
-        shards: how many there were.
-        peak_memory_bytes: of the worker process that held the most.
-        out_of_memory: calls that did not fit and were done again in halves.
-    """
-
-    shards: int = 0
-    peak_memory_bytes: int = 0
-    out_of_memory: int = 0
-
-    def __add__(self, other: Spent) -> Spent:
-        """By both."""
-        return Spent(
-            self.shards + other.shards,
-            max(self.peak_memory_bytes, other.peak_memory_bytes),
-            self.out_of_memory + other.out_of_memory,
-        )
-
-
 def every_shard(plan: RunPlan, place: Place) -> Iterator[Sequence[int]]:
     """The numbers of all shards, piece by piece, once every one of them is found to have a part.
 
@@ -92,7 +69,7 @@ def every_shard(plan: RunPlan, place: Place) -> Iterator[Sequence[int]]:
     return pieces(range(plan.shards))
 
 
-def finalize_run(plan: RunPlan, place: Place, checked: Iterable[CheckedParts], spent: Spent) -> dict[str, Any]:
+def finalize_run(plan: RunPlan, place: Place, checked: Iterable[CheckedParts], done: WorkDone) -> dict[str, Any]:
     """List every file, write the manifest and, if the limit holds, `_SUCCESS`.
 
     Safe to repeat: whatever is there already is adopted.
@@ -103,7 +80,7 @@ def finalize_run(plan: RunPlan, place: Place, checked: Iterable[CheckedParts], s
     Raises:
         QuarantineError: E_QUARANTINE_LIMIT; the manifest is there, `_SUCCESS` is not.
     """
-    manifest = _manifest(plan, place, _publish_listing(place, checked), spent)
+    manifest = _manifest(plan, place, _publish_listing(place, checked), done)
     if manifest["quarantined"] > plan.max_quarantined * manifest["input_rows"]:
         place.publish_bytes(names.to_json(manifest), names.MANIFEST)
         raise QuarantineError(
@@ -127,7 +104,7 @@ def _publish_listing(place: Place, checked: Iterable[CheckedParts]) -> Totals:
     return totals
 
 
-def _manifest(plan: RunPlan, place: Place, totals: Totals, spent: Spent) -> dict[str, Any]:
+def _manifest(plan: RunPlan, place: Place, totals: Totals, done: WorkDone) -> dict[str, Any]:
     measured = {
         "seconds": round(time.time() - plan.started, 3),
         "gradients": totals.gradients,
@@ -154,9 +131,13 @@ def _manifest(plan: RunPlan, place: Place, totals: Totals, spent: Spent) -> dict
         "versions": versions(),
         **measured,
         "pilot": planned,
-        "resumed_shards": plan.shards - spent.shards,
-        "peak_memory_bytes": spent.peak_memory_bytes,
-        "out_of_memory": spent.out_of_memory,
+        "resumed_shards": plan.shards - done.shards,
+        "peak_memory_bytes": done.peak_memory_bytes,
+        "out_of_memory": done.out_of_memory,
+        "programs_compiled": done.programs,
+        "reading_s": round(done.reading_s, 3),
+        "computing_s": round(done.computing_s, 3),
+        "writing_s": round(done.writing_s, 3),
         "files_sha256": {name: names.sha256_of(place, name)[0] for name in (names.RUN, names.PLAN, names.FILES)}
         | ({names.BASELINES: plan.job.baselines} if plan.job.baselines else {}),
     }
@@ -186,32 +167,32 @@ class FinalizeRun(beam.PTransform):  # type: ignore[misc]
         self._plan = plan
 
     def expand(self, results: PCollection[ShardResult]) -> PCollection[dict[str, Any]]:
-        spent = results | "WhatItTook" >> beam.CombineGlobally(_Spending())
+        done = results | "WhatItTook" >> beam.CombineGlobally(_AddUp())
         return (
-            spent
+            done
             | "EveryShard" >> beam.FlatMap(_every_shard, self._plan)
             | "SpreadOverWorkers" >> beam.Reshuffle()
             | "CheckParts" >> beam.Map(_check_parts, self._plan.job)
             | "Gather" >> beam.GroupBy(_all_the_same)
-            | "Publish" >> beam.Map(_finalize, self._plan, AsSingleton(spent))
+            | "Publish" >> beam.Map(_finalize, self._plan, AsSingleton(done))
         )
 
 
-class _Spending(beam.CombineFn):  # type: ignore[misc]
-    def create_accumulator(self) -> Spent:
-        return Spent()
+class _AddUp(beam.CombineFn):  # type: ignore[misc]
+    def create_accumulator(self) -> WorkDone:
+        return WorkDone()
 
-    def add_input(self, spent: Spent, result: ShardResult) -> Spent:
-        return spent + Spent(1, result.peak_memory_bytes, result.out_of_memory)
+    def add_input(self, done: WorkDone, result: ShardResult) -> WorkDone:
+        return done + WorkDone.of(result)
 
-    def merge_accumulators(self, several: Iterable[Spent]) -> Spent:
-        return sum(several, Spent())
+    def merge_accumulators(self, several: Iterable[WorkDone]) -> WorkDone:
+        return sum(several, WorkDone())
 
-    def extract_output(self, spent: Spent) -> Spent:
-        return spent
+    def extract_output(self, done: WorkDone) -> WorkDone:
+        return done
 
 
-def _every_shard(_: Spent, plan: RunPlan) -> Iterator[Sequence[int]]:
+def _every_shard(_: WorkDone, plan: RunPlan) -> Iterator[Sequence[int]]:
     return every_shard(plan, open_place(plan.job.root))
 
 
@@ -223,5 +204,5 @@ def _all_the_same(_: CheckedParts) -> int:
     return 0
 
 
-def _finalize(gathered: tuple[int, Iterable[CheckedParts]], plan: RunPlan, spent: Spent) -> dict[str, Any]:
-    return finalize_run(plan, open_place(plan.job.root), gathered[1], spent)
+def _finalize(gathered: tuple[int, Iterable[CheckedParts]], plan: RunPlan, done: WorkDone) -> dict[str, Any]:
+    return finalize_run(plan, open_place(plan.job.root), gathered[1], done)

@@ -9,12 +9,8 @@ from transforms.work_done import ShardResult
 NAMESPACE = "attribeam"
 
 
-def count_shard(result: ShardResult, programs: int) -> None:
-    """Count what a shard took; only in a thread in which Beam calls a DoFn.
-
-    Args:
-        programs: that were compiled since this was last asked.
-    """
+def count_shard(result: ShardResult) -> None:
+    """Count what a shard took; only in a thread in which Beam calls a DoFn."""
     amounts = {
         "shards": 1,
         "rows": result.rows,
@@ -22,7 +18,7 @@ def count_shard(result: ShardResult, programs: int) -> None:
         "reading_ms": round(result.reading_s * 1000),
         "computing_ms": round(result.computing_s * 1000),
         "writing_ms": round(result.writing_s * 1000),
-        "programs_compiled": programs,
+        "programs_compiled": result.programs,
         "out_of_memory": result.out_of_memory,
         "quarantined": result.quarantined,
         **{f"quarantined_{code}": count for code, count in result.refused.items()},

@@ -25,6 +25,7 @@ class ShardResult:
         refused: rows of it in quarantine, by code.
         reading_s, computing_s, writing_s: seconds in which it was read and decoded, explained, and written and
             published; they overlap.
+        programs: that its worker process compiled meanwhile.
     """
 
     number: int
@@ -39,6 +40,7 @@ class ShardResult:
     reading_s: float = 0.0
     computing_s: float = 0.0
     writing_s: float = 0.0
+    programs: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,7 @@ class WorkDone:
     Attributes:
         shards: how many there were.
         peak_memory_bytes: of the worker process that held the most.
-        reading_s, computing_s, writing_s, out_of_memory: of all of them.
+        out_of_memory, reading_s, computing_s, writing_s, programs: of all of them.
     """
 
     shards: int = 0
@@ -57,6 +59,7 @@ class WorkDone:
     reading_s: float = 0.0
     computing_s: float = 0.0
     writing_s: float = 0.0
+    programs: int = 0
 
     def __add__(self, other: WorkDone) -> WorkDone:
         """By both."""
@@ -67,13 +70,14 @@ class WorkDone:
             self.reading_s + other.reading_s,
             self.computing_s + other.computing_s,
             self.writing_s + other.writing_s,
+            self.programs + other.programs,
         )
 
     @classmethod
     def of(cls, result: ShardResult) -> WorkDone:
         """By one shard."""
         seconds = result.reading_s, result.computing_s, result.writing_s
-        return cls(1, result.peak_memory_bytes, result.out_of_memory, *seconds)
+        return cls(1, result.peak_memory_bytes, result.out_of_memory, *seconds, result.programs)
 
 
 class Stopwatch:
@@ -101,6 +105,26 @@ class Stopwatch:
                 except StopIteration:
                     return
             yield item
+
+
+@dataclasses.dataclass(frozen=True)
+class Clocks:
+    """Of one shard.
+
+    Attributes:
+        reading: while rows are read and decoded; writing: while they are written and published.
+        explaining: while an explanation is asked for; waiting: of that, while there are no rows to be had for it.
+    """
+
+    reading: Stopwatch = dataclasses.field(default_factory=Stopwatch)
+    explaining: Stopwatch = dataclasses.field(default_factory=Stopwatch)
+    waiting: Stopwatch = dataclasses.field(default_factory=Stopwatch)
+    writing: Stopwatch = dataclasses.field(default_factory=Stopwatch)
+
+    @property
+    def seconds(self) -> tuple[float, float, float]:
+        """Reading, computing and writing."""
+        return self.reading.seconds, self.explaining.seconds - self.waiting.seconds, self.writing.seconds
 
 
 class Tally:

@@ -15,10 +15,11 @@ from transforms.attribute import attribute_shard
 from transforms.attribution.explainer import Explainer
 from transforms.checked_parts import check_parts
 from transforms.errors import AttribeamError
-from transforms.finalize import RunPlan, Spent, every_shard, finalize_run
+from transforms.finalize import RunPlan, every_shard, finalize_run
 from transforms.plan_file import write_plan
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
+from transforms.work_done import WorkDone
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def ready(job_of: Any) -> tuple[RunPlan, Place]:
 def finalize(planned: RunPlan, place: Place) -> dict[str, Any]:
     """What the transform does, without Beam."""
     checked = (check_parts(numbers, planned.job, place) for numbers in every_shard(planned, place))
-    return finalize_run(planned, place, checked, Spent())
+    return finalize_run(planned, place, checked, WorkDone())
 
 
 def test_it_is_safe_to_repeat(ready: tuple[RunPlan, Place]) -> None:

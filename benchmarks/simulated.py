@@ -31,14 +31,16 @@ from apache_beam.pvalue import PCollection
 from benchmarks.copied_parquet import Template
 from pipeline.config import JobConfig, parse_config
 from pipeline.launch import known_before
+from pipeline.pilot import read_estimate
 from pipeline.plan import Known
 from pipeline.prepare import Prepared, prepare
 from pipeline.runner import run_pipeline
+from pipeline.status import Watch
 from transforms.attribute import attribute_shard, peak_memory_bytes
 from transforms.attribution.explainer import Explainer
 from transforms.attribution_job import AttributionJob
 from transforms.finalize import FinalizeRun, RunPlan
-from transforms.plan_file import write_plan
+from transforms.plan_file import read_sizes, write_plan
 from transforms.read_shards import ReadShards
 from transforms.shard import Shard
 from transforms.storage import manifest as names
@@ -131,10 +133,12 @@ def finalize(made: Prepared) -> int:
 
 
 def resume(run: Simulation, explainer: Explainer) -> int:
-    """As `attribeam run` does before the first missing shard is computed; the number of those."""
+    """As `attribeam run` does before the first missing shard is computed, and a look at the state; the number missing."""
     place = open_place(run.config.output.path)
     made = run.prepared(explainer, known_before(place))
+    read_estimate(place, made.job.fingerprint)
     done, _ = names.published(place.names(), made.job.fingerprint, len(made.shards))
+    Watch(place, made.job.fingerprint, read_sizes(place)).look()
     return int(len(done) - done.sum())
 
 

@@ -133,7 +133,7 @@ def finalize(made: Prepared) -> int:
 
 
 def resume(run: Simulation, explainer: Explainer) -> int:
-    """As `attribeam run` does before the first missing shard is computed, and a look at the state; the number missing."""
+    """As `attribeam run` does before a missing shard is computed, and a look at the state; the number missing."""
     place = open_place(run.config.output.path)
     made = run.prepared(explainer, known_before(place))
     read_estimate(place, made.job.fingerprint)

@@ -40,7 +40,7 @@ from transforms.attribute import attribute_shard, peak_memory_bytes
 from transforms.attribution.explainer import Explainer
 from transforms.attribution_job import AttributionJob
 from transforms.finalize import FinalizeRun, RunPlan
-from transforms.plan_file import read_sizes, write_plan
+from transforms.plan_file import read_shards, read_sizes, write_plan
 from transforms.read_shards import ReadShards
 from transforms.shard import Shard
 from transforms.storage import manifest as names
@@ -95,14 +95,21 @@ def plan(run: Simulation, explainer: Explainer) -> int:
     return len(made.shards)
 
 
-def commit(run: Simulation, made: Prepared, explainer: Explainer) -> None:
+def planned(run: Simulation, explainer: Explainer) -> RunPlan:
+    """What the launcher keeps while workers are at work."""
+    made = run.prepared(explainer, known_before(open_place(run.config.output.path)))
+    return RunPlan(made.job, len(made.shards), made.shards.rows, 0.0, time.time(), {})
+
+
+def commit(run: Simulation, whole: RunPlan, explainer: Explainer) -> None:
     """Publish a part for every shard."""
-    job, shards = made.job, len(made.shards)
-    sample = dataclasses.replace(job, root=str(run.folder / "sample"))
-    attribute_shard(made.shards[0], sample, explainer, open_place(sample.root))
-    part = pathlib.Path(sample.root, sample.part_of(made.shards[0])).read_bytes()
+    job = whole.job
+    sample, (first,) = str(run.folder / "sample"), read_shards(open_place(job.root), job.fingerprint, [0])
+    attribute_shard(first, dataclasses.replace(job, root=sample), explainer, open_place(sample))
+    part = pathlib.Path(sample, job.part_of(first)).read_bytes()
+    numbers = range(whole.shards)
     run_pipeline(
-        lambda root: root | ReadShards(job.root, job.fingerprint, range(shards)) | beam.ParDo(_Publish(job, part)),
+        lambda root: root | ReadShards(job.root, job.fingerprint, numbers) | beam.ParDo(_Publish(job, part)),
         PipelineOptions(),
     )
 
@@ -121,15 +128,14 @@ class _Publish(beam.DoFn):  # type: ignore[misc]
         yield ShardResult(shard.number, shard.size, 0, True, 0.0, 0, 0)
 
 
-def finalize(made: Prepared) -> int:
+def finalize(whole: RunPlan) -> int:
     """From the last shard's result on; the number of rows."""
-    planned = RunPlan(made.job, len(made.shards), made.shards.rows, 0.0, time.time(), {})
 
     def build(root: beam.Pipeline) -> PCollection[dict[str, Any]]:
-        return root | beam.Create([ShardResult(0, 0, 0, True, 0.0, 0, 0)]) | FinalizeRun(planned)
+        return root | beam.Create([ShardResult(0, 0, 0, True, 0.0, 0, 0)]) | FinalizeRun(whole)
 
     run_pipeline(build, PipelineOptions())
-    return int(names.read_manifest(open_place(made.job.root))["rows"])
+    return int(names.read_manifest(open_place(whole.job.root))["rows"])
 
 
 def resume(run: Simulation, explainer: Explainer) -> int:
@@ -148,13 +154,13 @@ def stage(name: str, folder: pathlib.Path) -> dict[str, Any]:
     run = Simulation(folder)
     explainer = Explainer.load(run.config.model, run.config.attribution)
     explainer.explain({"x": np.ones((1, 1), np.float32)})
-    made = run.prepared(explainer, known_before(open_place(run.config.output.path))) if name in STAGES[1:3] else None
+    whole = planned(run, explainer) if name in STAGES[1:3] else None
     if name == "resume":
         _lose(pathlib.Path(run.config.output.path))
     work: dict[str, Callable[[], Any]] = {
         "plan": lambda: plan(run, explainer),
-        "commit": lambda: commit(run, _given(made), explainer),
-        "finalize": lambda: finalize(_given(made)),
+        "commit": lambda: commit(run, _given(whole), explainer),
+        "finalize": lambda: finalize(_given(whole)),
         "resume": lambda: resume(run, explainer),
     }
     before, started, cpu = peak_memory_bytes(), time.perf_counter(), time.process_time()
@@ -168,9 +174,9 @@ def stage(name: str, folder: pathlib.Path) -> dict[str, Any]:
     }
 
 
-def _given(made: Prepared | None) -> Prepared:
-    assert made is not None
-    return made
+def _given(whole: RunPlan | None) -> RunPlan:
+    assert whole is not None
+    return whole
 
 
 def _lose(out: pathlib.Path) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import pathlib
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from transforms import errors
 from transforms.attribution.baseline_outputs import baseline_outputs, warn
 from transforms.attribution.explainer import Explainer
 from transforms.attribution_job import AttributionJob
+from transforms.dataset_baselines import BaselinePlan
 from transforms.finalize import RunPlan, versions
 from transforms.model_files import load_explainer
 from transforms.plan_file import finished_files, fingerprint_of, read_layout, read_sizes, write_plan
@@ -73,23 +74,40 @@ def run(
     handle = handle or shared.Shared()
     explainer = handle.acquire(lambda: load_explainer(config.model, config.attribution, trusted))
     prepared = prepare(config, root, explainer, known_before(place))
-    hoisted = explainer.model.stem.tensors if explainer.model.stem else {}
-    estimate = read_estimate(place, prepared.job.fingerprint)
     with place.alone():
-        if place.exists(names.RUN):
-            refuse_other_run(place, prepared)
-        _record_plan(place, prepared)
-        pinned = pin_baselines(
+        plan = _claimed(
             prepared,
-            explainer.model.classes,
+            config,
             place,
+            explainer,
             lambda plan: run_pipeline(lambda pipeline: build_baselines(pipeline, plan, handle), options),
         )
-        _claim(place, prepared, config, pinned)
-        job = dataclasses.replace(prepared.job, baselines=pinned)
-        limit, shards = config.limits.quarantined, prepared.shards
-        plan = RunPlan(job, len(shards), shards.rows, limit, started, hoisted, estimate)
-        return _finish(plan, place, explainer, handle, options)
+        del prepared  # what is known of every input file is not held while the job runs
+        return _finish(dataclasses.replace(plan, started=started), place, explainer, handle, options)
+
+
+def _claimed(
+    prepared: Prepared,
+    config: JobConfig,
+    place: Place,
+    explainer: Explainer,
+    compute: Callable[[BaselinePlan], None],
+) -> RunPlan:
+    """Write down what is going to be computed, in a directory where no other run stands."""
+    if place.exists(names.RUN):
+        refuse_other_run(place, prepared)
+    _record_plan(place, prepared)
+    pinned = pin_baselines(prepared, explainer.model.classes, place, compute)
+    _claim(place, prepared, config, pinned)
+    return RunPlan(
+        dataclasses.replace(prepared.job, baselines=pinned),
+        len(prepared.shards),
+        prepared.shards.rows,
+        config.limits.quarantined,
+        time.time(),
+        explainer.model.stem.tensors if explainer.model.stem else {},
+        read_estimate(place, prepared.job.fingerprint),
+    )
 
 
 def _finish(

@@ -31,7 +31,7 @@ from transforms.attribution_job import AttributionJob
 from transforms.dataset_baselines import BaselinePlan
 from transforms.finalize import RunPlan, versions
 from transforms.model_files import load_explainer
-from transforms.plan_file import finished_files, fingerprint_of, read_layout, read_sizes, write_plan
+from transforms.plan_file import fingerprint_of, finished_files, read_layout, read_sizes, write_plan
 from transforms.references_file import read_references
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place

@@ -160,12 +160,12 @@ def test_a_store_that_fails_makes_no_part_look_damaged(stored: Any, s3: Store, t
     config = stored(datasets.keras_classifier)
     run(config, tmp_path)
     open_place(config.output.path).remove("_SUCCESS")
-    before = s3.names()
+    before = [name for name in s3.names() if "part-" in name]
     s3.proxy.fail(Fault("^GET .*/out/part-00003", status=500))
     with pytest.raises(AttribeamError, match=r"E_STORE_UNAVAILABLE: reading .*part-00003"):
         run(config, tmp_path)
     s3.proxy.fail()
-    assert s3.names() == before
+    assert [name for name in s3.names() if "part-" in name] == before and before
 
 
 def test_every_command_takes_urls_and_shows_no_secret(

@@ -1,6 +1,6 @@
 """What a gradient costs in each method, beside one of integrated gradients: the engine's rate.
 
-    python -m benchmarks.methods [--rounds 5] [--rows 300] [--out benchmarks/results/methods.json]
+    python -m benchmarks.methods [--rounds 15] [--rows 120] [--out benchmarks/results/methods.json]
 
 Both explain rows in memory, warm, in turn, batch after batch as in a job, with about as many gradients; a method's cost
 is its seconds for each gradient evaluation over those of 50 Gauss-Legendre steps, before and after.
@@ -24,6 +24,7 @@ from benchmarks.models import CASES
 from transforms.attribution.baselines.references import References
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig, ModelConfig
+from transforms.attribution.engine.device import claim_device
 from transforms.attribution.explainer import Explainer
 
 REFERENCE: dict[str, Any] = {"steps": 50}
@@ -98,11 +99,12 @@ def measure(name: str, rounds: int, rows: int) -> dict[str, Any]:
 def main() -> None:
     """Measure, print a table, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rows", type=int, default=300, help="for 50 gradients each")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rows", type=int, default=120, help="for 50 gradients each")
     parser.add_argument("--only", choices=["digits", "gelu_residual"])
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
+    claim_device()  # before anything computes, as in a worker
     print(f"{'model':14} {'method':28} {'rows':>6} cost of a gradient (range)")
     names = ("digits", "gelu_residual") if arguments.only is None else (arguments.only,)
     results = {name: measure(name, arguments.rounds, arguments.rows) for name in names}

@@ -53,9 +53,9 @@ def _fading(value: Any, nodes: Any, most: float) -> tuple[Any, Any]:
         found = found if rest == 1 else tf.transpose(tf.reshape(found, [-1, rest, *sizes]), [0, 2, 3, 1])
         return tf.reshape(found, [-1, *value.shape[1:]])
 
-    slope = _outer(high_slope, wide) + _outer(high, wide_slope)
-    falls = -octaves * (1 + sigma)
-    return image(_outer(high, wide)), image(falls[..., tf.newaxis, tf.newaxis] * slope)
+    falls = -octaves * (1 + sigma)[..., tf.newaxis]
+    slope = _outer(falls * high_slope, wide) + _outer(high, falls * wide_slope)
+    return image(_outer(high, wide)), image(slope)
 
 
 def _faded(size: int, sigma: Any, most: float) -> tuple[Any, Any]:

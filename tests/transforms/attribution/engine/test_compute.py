@@ -156,6 +156,28 @@ def marked(fed):
     return any((np.asarray(value) == MARK).any() for value in values)
 
 
+DRAWN = [
+    {"method": "expected_gradients", "baseline": {"uniform": [-1, 1], "draws": 7}},
+    {"method": "smooth_taylor", "baseline": {"gaussian": 0.5, "draws": 7}},
+    {"method": "saliency", "noise": {"kind": "vargrad", "draws": 7, "sigma": 0.5}},
+]
+
+
+@pytest.mark.parametrize("fields", DRAWN, ids=lambda fields: fields["method"])
+@pytest.mark.parametrize("fit", [1, 3])
+def test_draws_that_do_not_fit_together_are_computed_apart(model_of, fresh, failing, fields, fit):
+    loaded = model_of(models.mlp, x=X)
+    expected = fresh(loaded, target=0, **fields).explain(rows())
+    calls = failing("gradients", lambda call, fed: fed.points > fit)
+    found = fresh(loaded, target=0, **fields).explain(rows())
+    assert_same(found, expected)
+    for name in ("error_estimate", "baseline_spread"):
+        if getattr(expected, name) is not None:
+            # of values that differ by 1e-6, with a spread of their own size
+            np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-4)
+    assert not found.faults and min(calls.values()) <= fit
+
+
 @pytest.mark.parametrize("fields", [*FIELDS, {"target": {"top_k": 2}}], ids=str)
 @pytest.mark.parametrize("name", ["smooth", "held", "double"])
 @pytest.mark.parametrize("program", ["forward", "gradients"])

@@ -33,6 +33,8 @@ setup(
         "examples": ["scikit-learn>=1.4"],
         "demo": ["mlxtend>=0.23", "matplotlib>=3.8"],
         "formats": FORMATS,
+        # Flink's jars; Beam has a job server for each of its minor versions.
+        "flink": ["apache-flink-libraries==1.20.*"],
         "test": [
             *FORMATS,
             "duckdb",

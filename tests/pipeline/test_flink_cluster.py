@@ -1,0 +1,88 @@
+"""What a cluster is started with, and what it leaves behind, as far as no Flink is needed."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from pipeline.flink.__main__ import main
+from pipeline.flink.cluster import free_port
+from pipeline.flink.distribution import find_distribution, find_job_server
+from pipeline.flink.processes import Program, Supervisor
+from pipeline.flink.worker_pool import listens
+from transforms.errors import UsageError
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < until, "it did not come about within 30 s"
+        time.sleep(0.05)
+
+
+def exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_program_that_dies_is_started_again(tmp_path: pathlib.Path) -> None:
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.start(Program("sleeper", ["sleep", "60"]))
+        first = supervisor.pid("sleeper")
+        os.kill(first, signal.SIGKILL)
+        wait_for(lambda: supervisor.pid("sleeper") != first)
+        second = supervisor.pid("sleeper")
+    assert not exists(second)
+
+
+def test_what_a_program_has_started_ends_with_it(tmp_path: pathlib.Path) -> None:
+    def child() -> int:
+        return int(supervisor.log("parent").read_text() or 0)
+
+    script = "import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.start(Program("parent", [sys.executable, "-c", script]))
+        wait_for(lambda: child() > 0)
+        left = child()
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(left)], capture_output=True, text=True, check=False).stdout
+    assert state == "" or state.startswith("Z"), "it runs on"
+
+
+def test_no_java_is_said_with_what_to_install(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib/flink-dist-1.20.3.jar").touch()
+    monkeypatch.setenv("FLINK_HOME", str(tmp_path))
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(UsageError, match=r"E_FLINK_JAVA.*found none.*JAVA_HOME"):
+        find_distribution()
+
+
+def test_a_folder_that_is_no_flink_is_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLINK_HOME", str(tmp_path))
+    with pytest.raises(UsageError, match=r"E_FLINK_HOME.*holds 0 jars"):
+        find_distribution()
+
+
+def test_a_job_server_that_does_not_exist_is_said_with_the_way_out(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # no Maven
+    with pytest.raises(UsageError, match=r"E_FLINK_JOB_SERVER.*flink-0\.1-job-server.*--job-server-jar"):
+        find_job_server("0.1", tmp_path)
+
+
+def test_a_cluster_that_does_not_answer_is_refused(tmp_path: pathlib.Path, capfd: pytest.CaptureFixture[str]) -> None:
+    port = free_port()
+    assert not listens(f"localhost:{port}")
+    assert main(["job.yaml", "--flink-master", f"localhost:{port}", "--logs", str(tmp_path)]) == 2
+    assert "E_FLINK_CLUSTER" in capfd.readouterr().err

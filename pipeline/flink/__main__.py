@@ -18,6 +18,7 @@ from pipeline.flink.job import Target, start_run
 from pipeline.flink.processes import Supervisor
 from transforms.errors import AttribeamError, UsageError
 
+INTERRUPTED = 75
 CACHE = pathlib.Path.home() / ".cache" / "attribeam"
 
 
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str]) -> int:
     except AttribeamError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 @contextlib.contextmanager

@@ -1,0 +1,103 @@
+"""Throughput on Flink: two workers of one core each against two local single-core runs side by side.
+
+    python -m benchmarks.flink [--rows 8000] [--out benchmarks/results/flink.json]     (root, Linux, from the root)
+
+Both have the same cores, model and rows; rows per second are counted from when the first part is there to the last,
+so that what a cluster takes to start is left out; `seconds` holds it. Each Flink worker is a host in a network
+namespace of its own, pinned with its task manager to a core. ATTRIBEAM_FLINK_JOB_SERVER names a job server that is
+there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pyarrow.parquet as pq
+import yaml
+
+from benchmarks import report
+from benchmarks.scaling import case
+from pipeline.flink import namespaces
+from pipeline.flink.cluster import Host, Layout, running_cluster
+from pipeline.flink.distribution import find_distribution, find_job_server
+from pipeline.flink.job import Target, beam_options
+
+WORKERS, WIDTH, STEPS, BATCH, SHARD_ROWS = 2, 256, 256, 256, 200
+
+
+def write_config(folder: pathlib.Path, rows: int, half: int) -> pathlib.Path:
+    """A job of one half of the rows, or with -1 of both."""
+    path = folder / f"part{half}"
+    path.mkdir()
+    values = case(rows, WIDTH).save(path)
+    values["attribution"] |= {"steps": STEPS, "batch_size": BATCH, "hoist": False}
+    values["output"] = {"path": str(path / "out"), "shard_bytes": SHARD_ROWS * (WIDTH * 4 + 64)}
+    (path / "job.yaml").write_text(yaml.safe_dump(values))
+    return path
+
+
+def run(path: pathlib.Path, prefix: Sequence[str] = (), options: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    """`attribeam run`, started."""
+    command = [*prefix, sys.executable, "-m", "pipeline.main", "run", str(path / "job.yaml"), "--", *options]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def measured(paths: Sequence[pathlib.Path], start: Callable[[], list[subprocess.Popen[bytes]]]) -> dict[str, float]:
+    """Rows per second between the first part and the last, and seconds of all of it."""
+    started = time.time()
+    codes = [process.wait() for process in start()]
+    if any(codes):
+        raise SystemExit("a run has failed")
+    seconds, parts = time.time() - started, [part for path in paths for part in (path / "out").glob("part-*.parquet")]
+    written = sorted((part.stat().st_mtime, pq.read_metadata(part).num_rows) for part in parts)
+    rows = sum(rows for _, rows in written[1:])
+    return {"rows_per_second": rows / (written[-1][0] - written[0][0]), "seconds": seconds}
+
+
+def on_flink(folder: pathlib.Path, rows: int) -> dict[str, float]:
+    """All rows by two workers of one core each."""
+    path, distribution = write_config(folder, rows, -1), find_distribution()
+    named = os.environ.get("ATTRIBEAM_FLINK_JOB_SERVER")
+    server = pathlib.Path(named) if named else find_job_server(distribution.version, folder)
+    with namespaces.hosts(WORKERS + 1) as (manager, *hosts):
+        pinned = [Host(host.address, (*host.prefix, "taskset", "-c", str(core))) for core, host in enumerate(hosts)]
+        with running_cluster(distribution, folder / "flink", Layout(manager, pinned)) as cluster:
+            target = Target(cluster.master, distribution.version, server, cluster.pool, cluster.slots)
+            return measured([path], lambda: [run(path, (), beam_options(target))])
+
+
+def side_by_side(folder: pathlib.Path, rows: int) -> dict[str, float]:
+    """Half of the rows each by two local runs of one core."""
+    paths = [write_config(folder, rows // WORKERS, half) for half in range(WORKERS)]
+    return measured(paths, lambda: [run(path, ("taskset", "-c", str(core))) for core, path in enumerate(paths)])
+
+
+def main() -> None:
+    """Measure, print, and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=8000)
+    parser.add_argument("--out", type=pathlib.Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        place = pathlib.Path(folder)
+        results: dict[str, Any] = {"rows": arguments.rows, "local": side_by_side(place, arguments.rows)}
+        results["flink"] = on_flink(place, arguments.rows)
+    results["ratio"] = results["flink"]["rows_per_second"] / results["local"]["rows_per_second"]
+    for name in ("local", "flink"):
+        print(f"{name:6} {results[name]['rows_per_second']:8.1f} rows/s, {results[name]['seconds']:6.1f} s in all")
+    print(f"Flink is at {results['ratio']:.2f} of two local runs (asked: at least 0.8)")
+    report.store(results, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

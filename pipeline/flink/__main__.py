@@ -29,7 +29,6 @@ def main(arguments: Sequence[str]) -> int:
         own, beam = own[: own.index("--")], own[own.index("--") + 1 :]
     options, given = _parser().parse_known_args(own)
     folder = pathlib.Path(options.logs or tempfile.mkdtemp(prefix="attribeam-flink-"))
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         with _target(options, folder) as target:
             print(f"Flink {target.version} at http://{target.master}, {target.parallelism} slots; logs in {folder}")
@@ -112,4 +111,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(main(sys.argv[1:]))

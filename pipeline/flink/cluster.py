@@ -171,8 +171,8 @@ def write_configuration(folder: pathlib.Path, layout: Layout, rest_port: int) ->
         "restart-strategy.fixed-delay.attempts": layout.restarts,
         "restart-strategy.fixed-delay.delay": f"{layout.restart_delay_s} s",
         # a task manager that is gone is missed after 6 s; one that is only silent, its link cut, may come back
-        "heartbeat.interval": "3 s",
-        "heartbeat.timeout": "60 s",
+        "heartbeat.interval": 3000,  # milliseconds, in every version
+        "heartbeat.timeout": 60000,
         "io.tmp.dirs": str(folder),
         **MEMORY,
     }

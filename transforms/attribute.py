@@ -56,6 +56,8 @@ def attribute_shard(
 ) -> ShardResult:
     """Explain one shard and publish its part, and before it the quarantine file if any row was refused.
 
+    A part that is there already is adopted: another attempt published it, and was lost before its result arrived.
+
     Args:
         feeding: held while the explainer is fed, which is until the last rows are about to be computed.
 
@@ -64,6 +66,8 @@ def attribute_shard(
     """
     started, clocks = time.monotonic(), Clocks()
     about = job.about(shard, explainer)
+    if place.exists(job.part_of(shard)):
+        return _adopted(place, about, started)
     read = clocks.reading.timed(read_examples(shard, job, chunk_rows(job.layout, explainer)))
     rows = SourceRows(shard.name, read, job.layout, explainer, feeding, clocks)
     with place.scratch() as scratch, contextlib.ExitStack() as finishing:
@@ -106,6 +110,22 @@ def _publish(scratch: pathlib.Path, place: Place, refused: pa.RecordBatch, about
         with place.open(name) as file:
             check_part(part.read_footer(file, name), about, rows, name)
     return published
+
+
+def _adopted(place: Place, about: part.Provenance, started: float) -> ShardResult:
+    """The result for a part that another attempt published, once its footer, and its quarantine file, are checked."""
+    name, codes = part_name(about.fingerprint, about.shard), Counter[str]()
+    with place.open(name) as file:
+        footer = part.read_footer(file, name)
+    refused = max(0, about.rows - footer[1] // about.targets)
+    check_part(footer, about, (about.rows - refused) * about.targets, name)
+    if refused:
+        quarantine = quarantine_name(name)
+        with place.open(quarantine) as file:
+            check_part(part.read_footer(file, quarantine), about, refused, quarantine)
+            codes = part.read_codes(file, quarantine)
+    seconds = time.monotonic() - started
+    return ShardResult(about.shard, footer[1], refused, False, seconds, peak_memory_bytes(), 0, refused=codes)
 
 
 def check_part(footer: tuple[dict[str, str], int], about: part.Provenance, rows: int, name: str) -> None:

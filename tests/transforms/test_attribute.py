@@ -23,6 +23,7 @@ from transforms.attribute import AttributeShards, attribute_shard
 from transforms.attribution.explainer import Explainer
 from transforms.errors import AttribeamError
 from transforms.shard import Shard
+from transforms.storage.manifest import quarantine_name
 from transforms.storage.place import open_place
 
 
@@ -60,12 +61,43 @@ def test_the_job_publishes_what_the_function_does(
     assert by_job.equals(datasets.read(twin.root).drop_columns(["source_file", "row_id"]))
 
 
-def test_the_second_attempt_adopts_the_firsts_part(prepared: tuple[Prepared, Explainer]) -> None:
+def test_the_loser_of_a_race_adopts_the_winners_part(
+    prepared: tuple[Prepared, Explainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, explainer = prepared
-    place = open_place(made.job.root)
-    first, second = (attribute_shard(made.shards[0], made.job, explainer, place) for _ in range(2))
-    assert (first.published, second.published) == (True, False)
+    place, read, results = open_place(made.job.root), attribute.read_examples, []
+
+    def overtaken(*given: Any) -> Any:
+        monkeypatch.setattr(attribute, "read_examples", read)
+        results.append(attribute_shard(made.shards[0], made.job, explainer, place))
+        return read(*given)
+
+    monkeypatch.setattr(attribute, "read_examples", overtaken)
+    results.append(attribute_shard(made.shards[0], made.job, explainer, place))
+    winner, loser = results
+    assert (winner.published, loser.published) == (True, False)
+    assert winner.gradients == loser.gradients > 0
     assert place.names() == [made.job.part_of(made.shards[0])]
+
+
+def test_a_part_that_a_lost_worker_published_is_adopted_without_reading_its_input(
+    job_of: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = {"label": datasets.np.array([99] * 3 + [1] * 20)}
+    path = datasets.write_parquet(tmp_path / "labels.parquet", datasets.rows(23) | labels)
+    config = job_of(datasets.keras_classifier, path, input={"label": "label"}, attribution={"batch_size": 16})
+    explainer = Explainer.load(config.model, config.attribution)
+    made = prepare(config, pathlib.Path("/"), explainer, plan.Known())
+    (shard,), place = made.shards[:], open_place(made.job.root)
+    first = attribute_shard(shard, made.job, explainer, place)
+    monkeypatch.setattr(attribute, "read_examples", lambda *_: 1 / 0)
+    second = attribute_shard(shard, made.job, explainer, place)
+    assert (first.rows, first.quarantined, sum(first.refused.values())) == (20, 3, 3)
+    assert (second.rows, second.quarantined, second.refused) == (20, 3, first.refused)
+    assert (first.published, second.published, second.gradients) == (True, False, 0)
+    pathlib.Path(made.job.root, quarantine_name(made.job.part_of(shard))).write_bytes(b"")
+    with pytest.raises(AttribeamError, match="E_PART_DAMAGED"):
+        attribute_shard(shard, made.job, explainer, place)
 
 
 def test_a_part_that_another_plan_left_under_the_name_is_not_adopted(prepared: tuple[Prepared, Explainer]) -> None:

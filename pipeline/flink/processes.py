@@ -1,4 +1,7 @@
-"""Programs that are kept running: each in a process group of its own, with a log, started again when it dies."""
+"""Programs that are kept running: each in a process group of its own, with a log, started again when it dies.
+
+They end with this process, also when that is killed.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,18 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 
+from pipeline.flink import guard
+
 WATCH_PERIOD_S = 0.5
 STOP_TIMEOUT_S = 10.0
+# Before a program is started again; doubled while it ends sooner than RAN_WELL_S.
+FIRST_DELAY_S, LONGEST_DELAY_S, RAN_WELL_S = 1.0, 30.0, 60.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +34,34 @@ class Program:
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
+class Backoff:
+    """How long to wait before a program is started again."""
+
+    def __init__(self) -> None:
+        self._next = FIRST_DELAY_S
+
+    def delay(self, ran_s: float) -> float:
+        """Seconds, after it has run for `ran_s`."""
+        found = FIRST_DELAY_S if ran_s >= RAN_WELL_S else self._next
+        self._next = min(2 * found, LONGEST_DELAY_S)
+        return found
+
+
+@dataclasses.dataclass
+class _Run:
+    """A program as it runs now, or ended at last.
+
+    Attributes:
+        started: when, of the monotonic clock; due: when it is to start again, once it has been seen to have ended.
+    """
+
+    program: Program
+    process: subprocess.Popen[bytes]
+    started: float = dataclasses.field(default_factory=time.monotonic)
+    due: float | None = None
+    backoff: Backoff = dataclasses.field(default_factory=Backoff)
+
+
 class Supervisor:
     """Keeps programs running until the `with` block is left, as systemd or Kubernetes would; then none is left.
 
@@ -34,12 +71,14 @@ class Supervisor:
 
     def __init__(self, logs: pathlib.Path) -> None:
         self._logs = logs
-        self._programs: dict[str, Program] = {}
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._runs: dict[str, _Run] = {}
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
 
     def __enter__(self) -> Supervisor:
+        self._guard = subprocess.Popen(
+            [sys.executable, guard.__file__], stdin=subprocess.PIPE, start_new_session=True, text=True, bufsize=1
+        )
         self._thread.start()
         return self
 
@@ -48,30 +87,29 @@ class Supervisor:
     ) -> None:
         self._over.set()
         self._thread.join()
-        for process in self._running.values():
-            _signal(process, signal.SIGTERM)
-        for process in self._running.values():
+        running = [run for run in self._runs.values() if run.due is None]
+        for run in running:
+            _signal(run.process, signal.SIGTERM)
+        for run in running:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_TIMEOUT_S)
-            _signal(process, signal.SIGKILL)  # also what it started and left behind
-            process.wait()
+                run.process.wait(STOP_TIMEOUT_S)
+            self._end(run)
+        self._guard.communicate()
 
     def start(self, program: Program) -> None:
         """Start a program, and keep it running."""
         with self._lock:
-            self._programs[program.name] = program
-            self._running[program.name] = self._spawn(program)
+            self._runs[program.name] = _Run(program, self._spawn(program))
 
     def pid(self, name: str) -> int:
-        """The process of a program as it runs now; also the number of its group."""
+        """The process of a program as it runs now, or ran last; also the number of its group."""
         with self._lock:
-            return self._running[name].pid
+            return self._runs[name].process.pid
 
     def kill(self, name: str) -> None:
         """SIGKILL a program and all that it started; it is started again."""
         with self._lock:
-            _signal(self._running[name], signal.SIGKILL)
-            self._running[name].wait()
+            self._end(self._runs[name])
 
     def log(self, name: str) -> pathlib.Path:
         """Where a program's output is."""
@@ -79,7 +117,7 @@ class Supervisor:
 
     def _spawn(self, program: Program) -> subprocess.Popen[bytes]:
         with self.log(program.name).open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 list(program.command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -87,14 +125,33 @@ class Supervisor:
                 env={**os.environ, **program.environment},
                 start_new_session=True,
             )
+        self._tell_guard(f"+{process.pid}")
+        return process
+
+    def _end(self, run: _Run) -> None:
+        """With what it has started and left behind."""
+        _signal(run.process, signal.SIGKILL)
+        run.process.wait()
+        self._tell_guard(f"-{run.process.pid}")
+
+    def _tell_guard(self, line: str) -> None:
+        print(line, file=self._guard.stdin)
 
     def _watch(self) -> None:
         while not self._over.wait(WATCH_PERIOD_S):
             with self._lock:
-                for name, process in self._running.items():
-                    if process.poll() is not None:
-                        _signal(process, signal.SIGKILL)
-                        self._running[name] = self._spawn(self._programs[name])
+                for run in self._runs.values():
+                    self._attend(run, time.monotonic())
+
+    def _attend(self, run: _Run, now: float) -> None:
+        """Start a program again that has ended, when it is due."""
+        if run.process.poll() is None:
+            return
+        if run.due is None:
+            self._end(run)
+            run.due = now + run.backoff.delay(now - run.started)
+        if now >= run.due:
+            run.process, run.started, run.due = self._spawn(run.program), now, None
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

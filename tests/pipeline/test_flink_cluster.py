@@ -15,7 +15,7 @@ import pytest
 from pipeline.flink.__main__ import main
 from pipeline.flink.cluster import free_port
 from pipeline.flink.distribution import find_distribution, find_job_server
-from pipeline.flink.processes import Program, Supervisor
+from pipeline.flink.processes import Backoff, Program, Supervisor
 from pipeline.flink.worker_pool import listens
 from transforms.errors import UsageError
 
@@ -45,17 +45,47 @@ def test_a_program_that_dies_is_started_again(tmp_path: pathlib.Path) -> None:
     assert not exists(second)
 
 
-def test_what_a_program_has_started_ends_with_it(tmp_path: pathlib.Path) -> None:
-    def child() -> int:
-        return int(supervisor.log("parent").read_text() or 0)
+def test_a_program_that_ends_again_and_again_is_started_at_ever_longer_intervals() -> None:
+    backoff = Backoff()
+    assert [backoff.delay(ran_s=0.1) for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
+    assert [backoff.delay(ran_s) for ran_s in (61, 0.1)] == [1, 2]
 
-    script = "import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
+
+SCRIPT = "import subprocess, time; print(subprocess.Popen(['sleep', '60']).pid, flush=True); time.sleep(60)"
+
+
+def child_of(log: pathlib.Path) -> int:
+    """The process that SCRIPT has started; waits for it."""
+    wait_for(lambda: log.exists() and log.read_text().endswith("\n"))
+    return int(log.read_text())
+
+
+def runs(pid: int) -> bool:
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
+    return state != "" and not state.startswith("Z")
+
+
+def test_what_a_program_has_started_ends_with_it(tmp_path: pathlib.Path) -> None:
     with Supervisor(tmp_path) as supervisor:
-        supervisor.start(Program("parent", [sys.executable, "-c", script]))
-        wait_for(lambda: child() > 0)
-        left = child()
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(left)], capture_output=True, text=True, check=False).stdout
-    assert state == "" or state.startswith("Z"), "it runs on"
+        supervisor.start(Program("parent", [sys.executable, "-c", SCRIPT]))
+        left = child_of(supervisor.log("parent"))
+        assert runs(left)
+    assert not runs(left)
+
+
+def test_programs_end_with_a_supervisor_that_is_killed(tmp_path: pathlib.Path) -> None:
+    lines = [
+        "import pathlib, sys, time",
+        "from pipeline.flink.processes import Program, Supervisor",
+        "with Supervisor(pathlib.Path(sys.argv[1])) as supervisor:",
+        "    supervisor.start(Program('parent', [sys.executable, '-c', sys.argv[2]]))",
+        "    time.sleep(60)",
+    ]
+    with subprocess.Popen([sys.executable, "-c", "\n".join(lines), str(tmp_path), SCRIPT]) as launcher:
+        left = child_of(tmp_path / "parent.log")
+        assert runs(left)
+        launcher.kill()
+    wait_for(lambda: not runs(left))
 
 
 def test_no_java_is_said_with_what_to_install(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,15 @@
-"""A longer campaign: `python tests/campaigns/flink.py kills|hosts [ROUNDS]`, from the root, with `tests` on PYTHONPATH.
+"""A longer campaign: `python tests/campaigns/flink.py SCENARIO [ROUNDS]`, from the root, with `tests` on PYTHONPATH.
 
-`kills` kills a task manager, the worker pool with its workers, and the job server (then the same command again), ROUNDS
-times each, at random moments. `hosts` runs the job manager and two task managers in network namespaces, and cuts one
-off for 30 s in mid-run; it needs root. Each run is compared with a local one, and is a line of what is printed.
+`task-manager`, `worker-pool` (with its workers), `job-server` (then the same command again) kill that, and `kills` all
+three in turn, ROUNDS times each, at random moments. `hosts` runs the job manager and two task managers in network
+namespaces, and cuts one off for 30 s in mid-run; it needs root. Each run is compared with a local one, and is a line of
+what is printed.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import logging
 import os
 import pathlib
@@ -17,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import datasets
 import pyarrow as pa
@@ -31,6 +34,7 @@ from transforms.storage.place import open_place
 from transforms.verify import verify_run
 
 STEPS, CUT_S = 2048, 30.0
+VICTIMS = ("task-manager", "worker-pool", "job-server")
 
 
 class Campaign:
@@ -65,15 +69,16 @@ class Campaign:
         return flink_job(self._folder, self._model, out, STEPS)
 
 
-def kills(folder: pathlib.Path, rounds: int) -> None:
-    """Every scenario, `rounds` times."""
+def kills(folder: pathlib.Path, rounds: int, victims: Sequence[str] = VICTIMS) -> None:
+    """Each of the victims, `rounds` times."""
     with flink_session(folder / "cluster") as session:
         campaign, supervisor = Campaign(folder, session), session.cluster.supervisor
-        for number in range(1, rounds + 1):
-            victim = f"task-manager-{number % 2}"
-            campaign.round(f"task manager {number}", lambda victim=victim: supervisor.kill(victim))
-            campaign.round(f"worker pool {number}", lambda: supervisor.kill("worker-pool-0"))
-            campaign.round(f"job server {number}", kill_job_server, again=True)
+        for number, victim in itertools.product(range(1, rounds + 1), victims):
+            if victim == "job-server":
+                campaign.round(f"{victim} {number}", kill_job_server, again=True)
+            else:
+                program = f"{victim}-{number % 2 if victim == 'task-manager' else 0}"
+                campaign.round(f"{victim} {number}", functools.partial(supervisor.kill, program))
             session.cluster.wait_until_free()
 
 
@@ -111,7 +116,8 @@ def say(line: str) -> None:
 
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
-    scenarios = {"kills": kills, "hosts": hosts}
+    scenarios = {victim: functools.partial(kills, victims=[victim]) for victim in VICTIMS}
+    scenarios |= {"kills": kills, "hosts": hosts}
     with tempfile.TemporaryDirectory(prefix="attribeam-campaign-") as place:
         scenarios[sys.argv[1]](pathlib.Path(place), int(sys.argv[2]) if len(sys.argv) > 2 else 10)
     say("done")

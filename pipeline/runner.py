@@ -7,10 +7,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    PipelineOptions,
+    PortableOptions,
+    SetupOptions,
+    StandardOptions,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import create_runner
 
+from pipeline.flink.preflight import checked_job_server
 from transforms import errors
 
 _RAISED_ON_WORKER = re.compile(
@@ -23,7 +30,7 @@ def parse_options(arguments: Sequence[str]) -> PipelineOptions:
     """Beam's options, with a runner that Beam knows.
 
     Raises:
-        UsageError: E_RUNNER.
+        UsageError: E_RUNNER, E_FLINK_JAVA, E_FLINK_CLUSTER, E_FLINK_JOB_SERVER.
     """
     options = PipelineOptions(list(arguments))
     options.view_as(SetupOptions).save_main_session = False
@@ -31,6 +38,10 @@ def parse_options(arguments: Sequence[str]) -> PipelineOptions:
         create_runner(options.view_as(StandardOptions).runner or FnApiRunner.__name__)
     except (ValueError, ImportError) as error:
         raise errors.UsageError("E_RUNNER", f"Beam cannot use this --runner: {str(error)[:300]}") from error
+    flink, served = options.view_as(FlinkRunnerOptions), options.view_as(PortableOptions).job_endpoint
+    if options.view_as(StandardOptions).runner == "FlinkRunner" and not served and not flink.flink_submit_uber_jar:
+        named = flink.flink_master, flink.flink_version, flink.flink_job_server_jar
+        flink.flink_job_server_jar = checked_job_server(*named)
     return options
 
 

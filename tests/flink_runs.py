@@ -16,9 +16,8 @@ import pyarrow as pa
 from datasets import attributions, parts
 
 from pipeline.config import JobConfig
-from pipeline.flink.__main__ import CACHE
 from pipeline.flink.cluster import Cluster, Layout, running_cluster
-from pipeline.flink.distribution import find_distribution, find_job_server
+from pipeline.flink.distribution import CACHE, find_distribution, find_job_server
 from pipeline.flink.job import Target, beam_options
 from pipeline.launch import Outcome, run
 

@@ -13,13 +13,12 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from pipeline.flink import cluster as flink
-from pipeline.flink.distribution import find_distribution, find_job_server
+from pipeline.flink.distribution import CACHE, find_distribution, find_job_server
 from pipeline.flink.job import Target, start_run
 from pipeline.flink.processes import Supervisor
 from transforms.errors import AttribeamError, UsageError
 
 INTERRUPTED = 75
-CACHE = pathlib.Path.home() / ".cache" / "attribeam"
 
 
 def main(arguments: Sequence[str]) -> int:

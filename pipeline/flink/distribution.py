@@ -15,6 +15,7 @@ from apache_beam.utils.subprocess_server import JavaJarServer
 from transforms.errors import UsageError
 
 OLDEST_JAVA = 11
+CACHE = pathlib.Path.home() / ".cache" / "attribeam"
 MAVEN_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 MAVEN_TIMEOUT_S = 900
 
@@ -49,7 +50,26 @@ def find_distribution() -> Distribution:
             f"{libraries} holds {len(versions)} jars flink-dist-*.jar, not one; set FLINK_HOME to a Flink distribution,"
             " or install the extra: pip install 'attribeam[flink]'",
         )
-    return Distribution(_java(), libraries, versions[0])
+    return Distribution(find_java(), libraries, versions[0])
+
+
+def find_java() -> str:
+    """JAVA_HOME's Java, or that on the path, of a version that runs Flink.
+
+    Raises:
+        UsageError: E_FLINK_JAVA.
+    """
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr if java else ""
+    version = re.search(r'version "(\d+)', said)
+    if java is None or version is None or int(version[1]) < OLDEST_JAVA:
+        raise UsageError(
+            "E_FLINK_JAVA",
+            f"Flink needs Java {OLDEST_JAVA} or 17; found {version[0] if version else 'none'}; install one (Debian:"
+            " openjdk-17-jre-headless), or set JAVA_HOME",
+        )
+    return java
 
 
 def find_job_server(version: str, folder: pathlib.Path) -> pathlib.Path:
@@ -91,20 +111,6 @@ def _home() -> pathlib.Path:
             "there is no Flink: neither FLINK_HOME nor the package apache-flink-libraries; install the extra:"
             " pip install 'attribeam[flink]'",
         ) from error
-
-
-def _java() -> str:
-    home = os.environ.get("JAVA_HOME")
-    java = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr if java else ""
-    version = re.search(r'version "(\d+)', said)
-    if java is None or version is None or int(version[1]) < OLDEST_JAVA:
-        raise UsageError(
-            "E_FLINK_JAVA",
-            f"Flink needs Java {OLDEST_JAVA} or 17; found {version[0] if version else 'none'}; install one (Debian:"
-            " openjdk-17-jre-headless), or set JAVA_HOME",
-        )
-    return java
 
 
 def _copy_with_maven(artifact: str, folder: pathlib.Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from pipeline.flink.cluster import free_port
 from pipeline.flink.distribution import find_distribution, find_job_server
 from pipeline.flink.processes import Backoff, Program, Supervisor
 from pipeline.flink.worker_pool import listens
+from pipeline.runner import parse_options
 from transforms.errors import UsageError
 
 
@@ -116,3 +118,20 @@ def test_a_cluster_that_does_not_answer_is_refused(tmp_path: pathlib.Path, capfd
     assert not listens(f"localhost:{port}")
     assert main(["job.yaml", "--flink-master", f"localhost:{port}", "--logs", str(tmp_path)]) == 2
     assert "E_FLINK_CLUSTER" in capfd.readouterr().err
+
+
+def test_a_runner_for_a_cluster_that_is_not_there_is_refused(tmp_path: pathlib.Path, monkeypatch: Any) -> None:
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    java = tmp_path / "java"
+    java.write_text("#!/bin/sh\necho 'openjdk version \"17.0.1\"' >&2\n")
+    java.chmod(0o755)
+    given = ["--runner=FlinkRunner", f"--flink_job_server_jar={tmp_path / 'server.jar'}"]
+    with pytest.raises(UsageError, match=r"E_FLINK_CLUSTER.*localhost:\d+"):
+        parse_options([*given, f"--flink_master=localhost:{free_port()}"])
+    with pytest.raises(UsageError, match=r"E_FLINK_JOB_SERVER.*server\.jar"):
+        parse_options([*given, "--flink_master=[local]"])
+    java.unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match="E_FLINK_JAVA"):
+        parse_options(given)

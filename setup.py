@@ -35,8 +35,12 @@ setup(
         "formats": FORMATS,
         # Flink's jars; Beam has a job server for each of its minor versions.
         "flink": ["apache-flink-libraries==1.20.*"],
+        "dataflow": ["apache-beam[gcp]>=2.77"],
+        # What the worker image adds; Dockerfile names the same Beam.
+        "worker": [*FORMATS, "apache-beam[gcp]==2.77.0", "tensorflow[and-cuda]>=2.16"],
         "test": [
             *FORMATS,
+            "apache-beam[gcp]>=2.77",
             "duckdb",
             "hypothesis>=6.100",
             "mlxtend>=0.23",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from apache_beam.pvalue import PBegin, PCollection
 from apache_beam.utils import shared
 
+from pipeline.resources import ANY_WORKER, Resources
 from transforms.attribute import AttributeShards
 from transforms.dataset_baselines import BaselinePlan, ComputeBaselines
 from transforms.finalize import FinalizeRun, RunPlan
@@ -28,7 +29,13 @@ def build_baselines(root: PBegin, plan: BaselinePlan, handle: shared.Shared) -> 
     )
 
 
-def build(root: PBegin, todo: Sequence[int], plan: RunPlan, handle: shared.Shared) -> PCollection[dict[str, object]]:
+def build(
+    root: PBegin,
+    todo: Sequence[int],
+    plan: RunPlan,
+    handle: shared.Shared,
+    resources: Resources = ANY_WORKER,
+) -> PCollection[dict[str, object]]:
     """Attribute the shards that are still to do, then finalize the whole plan.
 
     Args:
@@ -36,10 +43,11 @@ def build(root: PBegin, todo: Sequence[int], plan: RunPlan, handle: shared.Share
         todo: numbers of the shards without a part.
         plan: how many shards there are, and what is computed.
         handle: shares one Explainer within a worker process.
+        resources: of the workers that attribute.
     """
     return (
         root
         | "Shards" >> ReadShards(plan.job.root, plan.job.fingerprint, todo)
-        | "AttributeShards" >> AttributeShards(plan.job, handle)
+        | "AttributeShards" >> AttributeShards(plan.job, handle).with_resource_hints(**resources.hints())
         | "FinalizeRun" >> FinalizeRun(plan)
     )

@@ -18,11 +18,13 @@ from pipeline import plan as planning
 from pipeline.config import JobConfig
 from pipeline.damage import set_damaged_aside
 from pipeline.job import build, build_baselines
+from pipeline.outcome import Outcome
 from pipeline.pilot import read_estimate
 from pipeline.pinned_baselines import pin_baselines
 from pipeline.prepare import Prepared, prepare
 from pipeline.progress import ProgressReport
-from pipeline.runner import parse_options, run_pipeline
+from pipeline.resources import ANY_WORKER, Resources
+from pipeline.runner import describes_only, parse_options, run_pipeline
 from pipeline.status import Watch
 from transforms import errors
 from transforms.attribution.baseline_outputs import baseline_outputs, warn
@@ -37,26 +39,13 @@ from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What `run` did.
-
-    Attributes:
-        computed: shards of this invocation; the others were there already.
-        manifest: as written.
-    """
-
-    root: str
-    computed: int
-    manifest: Mapping[str, Any]
-
-
 def run(
     config: JobConfig,
     root: pathlib.Path,
     beam_options: Sequence[str] = (),
     handle: shared.Shared | None = None,
     trusted: Collection[str] = (),
+    resources: Resources = ANY_WORKER,
 ) -> Outcome:
     """Run the job, or what is left of it.
 
@@ -65,6 +54,7 @@ def run(
         beam_options: passed on to Beam; without `--runner`, Beam's in-process runner.
         handle: holds the Explainer of this very configuration already, when several runs in this process share it.
         trusted: modules that the configuration may name functions of.
+        resources: of the workers that explain.
 
     Raises:
         UsageError, AttribeamError, QuarantineError: see docs/errors.md.
@@ -80,10 +70,20 @@ def run(
             config,
             place,
             explainer,
-            lambda plan: run_pipeline(lambda pipeline: build_baselines(pipeline, plan, handle), options),
+            lambda plan: _compute_baselines(plan, handle, options),
         )
         del prepared  # what is known of every input file is not held while the job runs
-        return _finish(dataclasses.replace(plan, started=started), place, explainer, handle, options)
+        return _finish(dataclasses.replace(plan, started=started), place, explainer, handle, options, resources)
+
+
+def _compute_baselines(plan: BaselinePlan, handle: shared.Shared, options: PipelineOptions) -> None:
+    if describes_only(options):
+        raise errors.UsageError(
+            "E_TEMPLATE_BASELINES",
+            "the baseline is computed from the dataset, by a job of its own before the one that a template describes;"
+            " launch it with launch_scripts/dataflow.sh",
+        )
+    run_pipeline(lambda pipeline: build_baselines(pipeline, plan, handle), options)
 
 
 def _claimed(
@@ -111,7 +111,12 @@ def _claimed(
 
 
 def _finish(
-    plan: RunPlan, place: Place, explainer: Explainer, handle: shared.Shared, options: PipelineOptions
+    plan: RunPlan,
+    place: Place,
+    explainer: Explainer,
+    handle: shared.Shared,
+    options: PipelineOptions,
+    resources: Resources,
 ) -> Outcome:
     """Compute what is missing of the plan; two launchers must not do so at once, for one removes what the other has
     just finalized."""
@@ -127,7 +132,11 @@ def _finish(
         computed += len(todo)
         try:
             with ProgressReport(Watch(place, plan.job.fingerprint, read_sizes(place))):
-                run_pipeline(functools.partial(build, todo=todo, plan=plan, handle=handle), options)
+                run_pipeline(
+                    functools.partial(build, todo=todo, plan=plan, handle=handle, resources=resources), options
+                )
+            if describes_only(options):
+                return Outcome(place.root, 0, {})
             break
         except errors.AttribeamError as error:
             if attempt or error.code != "E_PART_DAMAGED":

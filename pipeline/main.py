@@ -34,6 +34,8 @@ Trusted = Annotated[
         "--trust", metavar="MODULE", help="Allow the configuration to run functions of this Python module; repeatable."
     ),
 ]
+Accelerator = Annotated[str | None, typer.Option(metavar="HINT", help="GPUs of Dataflow workers: docs/running.md.")]
+MinRam = Annotated[str | None, typer.Option(metavar="SIZE", help="Memory of Dataflow workers that explain: 16GiB.")]
 BeamOptions = Annotated[
     list[str] | None, typer.Argument(metavar="[-- BEAM OPTIONS]", help="Options for Beam, after `--`.")
 ]
@@ -41,7 +43,12 @@ BeamOptions = Annotated[
 
 @app.command()
 def run(
-    config: ConfigPath, beam_options: BeamOptions = None, overrides: Overrides = None, trust: Trusted = None
+    config: ConfigPath,
+    beam_options: BeamOptions = None,
+    overrides: Overrides = None,
+    trust: Trusted = None,
+    accelerator: Accelerator = None,
+    min_ram: MinRam = None,
 ) -> None:
     """Run the job, or resume it: shards that are done are not computed again.
 
@@ -49,10 +56,10 @@ def run(
     """
     from pipeline.config import load_config
     from pipeline.launch import run as launch
+    from pipeline.resources import Resources
 
-    loaded = load_config(config, overrides or ())
-    outcome = launch(loaded, config.parent.resolve(), beam_options or (), trusted=trust or ())
-    _print_outcome(outcome.root, dict(outcome.manifest), outcome.computed)
+    loaded, resources = load_config(config, overrides or ()), Resources(accelerator, min_ram)
+    typer.echo(launch(loaded, config.parent.resolve(), beam_options or (), None, trust or (), resources).describe())
 
 
 @app.command()
@@ -232,12 +239,6 @@ def _write_log(error: BaseException) -> str:
     with tempfile.NamedTemporaryFile("w", prefix="attribeam-", suffix=".log", delete=False, encoding="utf-8") as log:
         log.write("".join(traceback.format_exception(error)))
     return log.name
-
-
-def _print_outcome(root: str, manifest: dict[str, object], computed: int) -> None:
-    counts = ", ".join(f"{value:,} {key}" for key, value in dict(manifest["rows_by_status"]).items() if value)  # type: ignore[call-overload]
-    typer.echo(f"{root}: {manifest['rows']:,} rows ({counts}), {manifest['quarantined']:,} quarantined")
-    typer.echo(f"{computed} of {manifest['shards']} shards computed now; `attribeam verify {root}` checks the files")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
+    GoogleCloudOptions,
     PipelineOptions,
     PortableOptions,
     SetupOptions,
@@ -43,6 +44,11 @@ def parse_options(arguments: Sequence[str]) -> PipelineOptions:
         named = flink.flink_master, flink.flink_version, flink.flink_job_server_jar
         flink.flink_job_server_jar = checked_job_server(*named)
     return options
+
+
+def describes_only(options: PipelineOptions) -> bool:
+    """Whether the runner writes the job down, for Dataflow to run it later, instead of running it."""
+    return bool(options.view_as(GoogleCloudOptions).template_location)
 
 
 def run_pipeline(build: Callable[[beam.Pipeline], Any], options: PipelineOptions) -> None:

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import JobConfig, parse_config
-from pipeline.launch import Outcome, run
+from pipeline.launch import run
+from pipeline.outcome import Outcome
 
 ROWS, VALUES, CLASSES = 23, 4, 3
 STEM = "rows [1] #é%20"

@@ -133,7 +133,7 @@ def test_the_request(sent: Sent, package: pathlib.Path) -> None:
     steps = sent.steps()
     ours = {name for name in steps if name.startswith("AttributeShards")}
     others = {name for name in steps if not name.startswith("AttributeShards")}
-    assert ours and {name.split("/")[0] for name in others} >= {"SpreadOverWorkers", "FinalizeRun"}
+    assert ours and {name.split("/")[0] for name in others} >= {"Shards", "FinalizeRun"}
     environments = sent.pipeline.components.environments
     assert all(dict(environments[steps[name]].resource_hints) == attributing for name in ours)
     assert not any(environments[steps[name]].resource_hints for name in others)

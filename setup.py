@@ -40,7 +40,6 @@ setup(
         "worker": [*FORMATS, "apache-beam[gcp]==2.77.0", "tensorflow[and-cuda]>=2.16"],
         "test": [
             *FORMATS,
-            "apache-beam[gcp]>=2.77",
             "duckdb",
             "hypothesis>=6.100",
             "mlxtend>=0.23",

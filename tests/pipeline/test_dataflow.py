@@ -16,6 +16,9 @@ from typing import Any
 
 import datasets
 import pytest
+
+pytest.importorskip("google.cloud.storage", reason="needs the extra dataflow, which launch_scripts/test.sh installs")
+
 from apache_beam.io.gcp import gcsio
 from apache_beam.portability.api import beam_runner_api_pb2 as api
 from apache_beam.runners.dataflow.internal import apiclient

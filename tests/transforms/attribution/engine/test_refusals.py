@@ -151,7 +151,7 @@ def test_a_baseline_that_is_refused_is_the_fault_of_no_row(model_of, fresh):
     ("message", "expected"),
     [
         (
-            'Graph execution error:\n\nDetected at node a defined at (most recent call last):\n  File "/home/me/x.py"'
+            'Graph execution error:\n\nDetected at node a defined at (most recent call last):\n  File "/code/x.py"'
             ", line 9, in <module>\n\nindices[1,1] = 99 is not in [0, 9)\n\t [[{{node a}}]] [Op:__inference_1]",
             "indices[1,1] = 99 is not in [0, 9), at a",
         ),
@@ -160,7 +160,7 @@ def test_a_baseline_that_is_refused_is_the_fault_of_no_row(model_of, fresh):
             "too large : Tensor had Inf values, at C",
         ),
         ("{{function_node a}} indices[1] = 9 is not in [0, 9) [Op:GatherV2]", "indices[1] = 9 is not in [0, 9)"),
-        ('File "/home/me/x.py"', ""),
+        ('File "/code/x.py"', ""),
         ("x" * 10_000 + "\n\t [[{{node " + "y" * 10_000 + "}}]]", "x" * 200 + ", at " + "y" * 80),
     ],
 )

@@ -1,7 +1,6 @@
 """Methods of one gradient for each of a row's draws: noisy copies of it, or its baselines.
 
-A slot of the kernel holds draws of one row: what becomes of them is summed where the gradients are, and a row costs
-what its gradients cost.
+A slot of the kernel holds draws of one row: what becomes of them is summed where the gradients are.
 """
 
 from __future__ import annotations

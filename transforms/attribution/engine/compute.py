@@ -32,9 +32,11 @@ class Compute:
     Each method also tells which rows were lost, and why: those that do not even fit alone, and those whose values the
     model refuses. What it computes of them is NaN.
 
-    Args:
+    Attributes:
         exact: every call has all its points, so that a row's bits do not depend on what else is computed; otherwise
             a call that cannot be filled is padded by an eighth at most: few shapes, for which operations keep plans.
+
+    Args:
         turn: held during each call: a `Turn` of the accelerator; anything for the CPU, which takes several at once.
         refusals: of the model, for all shapes.
     """
@@ -48,7 +50,7 @@ class Compute:
         refusals: Refusals,
     ) -> None:
         self.kernel, self.batching, self._refusals = kernel, batching, refusals
-        self._exact, self._turn = exact or bool(kernel.model.batch), turn
+        self.exact, self._turn = exact or bool(kernel.model.batch), turn
 
     def forward(self, inputs: Sequence[Values]) -> tuple[list[Values], Values, Faults]:
         """What the head takes, one [rows, *shape] for each of its inputs; F, [rows, classes]; faults, [rows]."""
@@ -184,7 +186,7 @@ class Compute:
         return found
 
     def _rows_of_call(self) -> int:
-        fixed = self._exact and not self.kernel.model.batch
+        fixed = self.exact and not self.kernel.model.batch
         return min(ROWS, self.batching.points) if fixed else self.batching.points
 
     def _ran_out(self, points: int, error: BaseException) -> None:
@@ -194,7 +196,7 @@ class Compute:
 
     def _padding(self, size: int, most: int) -> int:
         step = 1 << max(1, (size - 1).bit_length() - 4)
-        return max(size, most if self._exact else min(most, -(-size // step) * step))
+        return max(size, most if self.exact else min(most, -(-size // step) * step))
 
 
 def _halved(part: slice, most: int) -> list[slice]:

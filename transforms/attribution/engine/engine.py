@@ -20,6 +20,8 @@ from transforms.attribution.methods.rules import Level
 # With a stem, rows whose level is full wait for so many others, as long as there is enough else to compute: one way
 # back through the stem for all costs less than many small ones.
 SETTLED_ROWS = 256
+# Of a full call, what a call takes at least of the little that several share: sharing less costs more than it balances
+LEAST_SHARE = 8
 
 
 class Engine:
@@ -48,8 +50,7 @@ class Engine:
         self._works.append(work)
         self._enqueue(work, np.flatnonzero(~work.lost), 0)
         work.open -= int(work.lost.sum())
-        while self._waiting() >= self._slots():
-            self._start()
+        self._start_full()
 
     def finished(self) -> Iterator[Work]:
         """The works that are done, from the first on."""
@@ -59,14 +60,15 @@ class Engine:
     def drain(self) -> Iterator[Work]:
         """All that is left. A call that is not full waits for what those under way may add to it."""
         while self._queue or self._in_flight or self._full:
+            may_add = self._in_flight and (len(self._levels) > 1 or not self._queue)
             if self._waiting() >= self._slots():
-                self._start()
+                self._start_full()
+            elif may_add:
+                self._collect()
             elif self._full:
                 self._settle()
-            elif self._in_flight:
-                self._collect()
             else:
-                self._start()
+                self._start_rest()
             yield from self.finished()
         yield from self.finished()
 
@@ -76,10 +78,26 @@ class Engine:
     def _waiting(self) -> int:
         return sum(block.left for block in self._queue)
 
-    def _start(self) -> None:
+    def _start_full(self) -> None:
+        """Every call that is full. Where none is under way, several share what one of them would leave the others."""
+        while (waiting := self._waiting()) >= (slots := self._slots()):
+            if self.compute.exact or self._in_flight or waiting >= CALLS_IN_FLIGHT * slots:
+                self._start(slots)
+            else:
+                self._start_rest()
+
+    def _start_rest(self) -> None:
+        """All that waits."""
+        slots = self._slots()
+        if not (self.compute.exact or self._in_flight):
+            slots = max(-(-slots // LEAST_SHARE), -(-self._waiting() // CALLS_IN_FLIGHT))
+        while self._queue:
+            self._start(slots)
+
+    def _start(self, slots: int) -> None:
         if len(self._in_flight) == CALLS_IN_FLIGHT:
             self._collect()
-        call = next_call(self._queue, self._tiles, self._slots())
+        call = next_call(self._queue, self._tiles, slots)
         self._in_flight.append((call, self._pool.submit(self.compute.gradients, call.paths)))
 
     def _collect(self) -> None:

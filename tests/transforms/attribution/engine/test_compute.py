@@ -68,11 +68,11 @@ def failing(monkeypatch):
     return fail
 
 
-def assert_same(found, expected, among=slice(None)):
+def assert_same(found, expected, among=slice(None), rounding=1e-6):
     assert found.rows.tolist() == expected.rows[among].tolist()
     for name, value in expected.attributions.items():
         # calls of another size take other kernels of the matrix product: a few roundings of float32
-        limit = 1e-6 * np.abs(value[among]).max(axis=1, keepdims=True)
+        limit = rounding * np.abs(value[among]).max(axis=1, keepdims=True)
         assert (np.abs(found.attributions[name] - value[among]) <= limit).all()
     for name in ("steps", "status", "target"):
         assert getattr(found, name).tolist() == getattr(expected, name)[among].tolist(), name
@@ -170,7 +170,8 @@ def test_draws_that_do_not_fit_together_are_computed_apart(model_of, fresh, fail
     expected = fresh(loaded, target=0, **fields).explain(rows())
     calls = failing("gradients", lambda call, fed: fed.points > fit)
     found = fresh(loaded, target=0, **fields).explain(rows())
-    assert_same(found, expected)
+    # a variance is made of squares and of the mean's square, each with a gradient's rounding twice
+    assert_same(found, expected, rounding=4e-6 if "noise" in fields else 1e-6)
     for name in ("error_estimate", "baseline_spread"):
         if getattr(expected, name) is not None:
             # of values that differ by 1e-6, with a spread of their own size

@@ -94,6 +94,22 @@ def test_every_call_of_a_given_size_is_full_but_for_its_padding(model_of, fresh,
     assert {paths.points for paths in computed} == {64}
 
 
+@pytest.mark.parametrize(("fields", "calls"), [({"steps": 8}, [7, 6]), ({"steps": 8, "batch_size": 64}, [8, 5])])
+def test_what_fills_less_than_the_calls_in_flight_is_shared_by_them(model_of, fresh, computed, fields, calls):
+    """13 rows, where a call takes 8: no core waits for the others at the end. A given size is kept."""
+    fresh(model_of(models.mlp, x=X), target=1, **fields).explain(rows())
+    assert sorted((len(np.unique(paths.inputs[0], axis=0)) for paths in computed), reverse=True) == calls
+
+
+def test_the_rows_of_each_level_are_shared_by_the_calls_in_flight(model_of, fresh, computed):
+    engine = fresh(model_of(models.mlp, x=X), target=1, tolerance=1e-12, max_steps=16)
+    found = engine.explain(rows()[:8])
+    assert set(found.steps) == {16}
+    # levels of 2, 4, 8 and 16 nodes: 2 + 2 + 4 + 8 new ones of each row, in slots of 2
+    each = [len(np.unique(paths.inputs[0], axis=0)) for paths in computed]
+    assert each == [4] * 8
+
+
 def test_levels_of_several_rows_share_a_call(model_of, fresh, computed):
     """Stragglers are not computed on their own while there is other work."""
     engine = fresh(model_of(models.mlp, x=X), target=1, batch_size=16)

@@ -68,6 +68,24 @@ def test_an_embedding_is_explained_as_the_input_of_what_follows(text, pad):
     assert not found.attributions["embedding"][pad == IDS].any()
 
 
+METHODS = [
+    {"method": "idgi"},
+    {"method": "guided_integrated_gradients"},
+    {"method": {"name": "blur_integrated_gradients", "max_sigma": 2.0}},
+    {"method": "input_x_gradient", "noise": {"kind": "smoothgrad", "draws": 4, "sigma": 0.1}},
+    {"method": "expected_gradients", "baseline": {"uniform": [-1, 1], "draws": 4}},
+    {"method": {"name": "smooth_taylor"}, "baseline": {"gaussian": 0.1, "draws": 4}},
+]
+
+
+@pytest.mark.parametrize("fields", METHODS, ids=str)
+def test_every_method_explains_a_layer_as_the_input_of_what_follows(text, fields):
+    path, rest, table = text
+    found, expected = explained(path, IDS, "embedding", **fields), explained(rest, table[IDS], **fields)
+    assert_close(found.attributions["embedding"], expected.attributions["embedding"])
+    assert found.steps.tolist() == expected.steps.tolist() and found.status.tolist() == expected.status.tolist()
+
+
 def test_the_closed_form_of_a_square(tmp_path):
     model, table, weights = squared()
     path = kept(tmp_path, model)

@@ -57,6 +57,12 @@ setup(
             "types-PyYAML",
             "wheel",
         ],
+        # What building a request for Dataflow takes, of all that apache-beam[gcp] installs; the bounds are Beam's.
+        "test-dataflow": [
+            "google-auth-httplib2<0.3",
+            "google-cloud-dataflow-client==0.13.*",
+            "google-cloud-storage>=2.18.2,<4",
+        ],
         # tensorflow-io has native ops for this TensorFlow only, and both are built for numpy 1.
         "tfio": [*FORMATS, "tensorflow==2.16.2", "tensorflow-io==0.37.1", "numpy<2"],
     },

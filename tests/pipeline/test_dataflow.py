@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import bz2
 import dataclasses
+import importlib.metadata
 import io
 import json
 import pathlib
@@ -16,13 +17,11 @@ from typing import Any
 
 import datasets
 import pytest
-
-pytest.importorskip("google.cloud.storage", reason="needs the extra dataflow, which launch_scripts/test.sh installs")
-
 from apache_beam.io.gcp import gcsio
 from apache_beam.portability.api import beam_runner_api_pb2 as api
 from apache_beam.runners.dataflow.internal import apiclient
 from apache_beam.transforms.resources import AcceleratorHint, MinRamHint
+from packaging.requirements import Requirement
 
 from pipeline.launch import run
 from pipeline.outcome import Outcome
@@ -128,6 +127,14 @@ def sent(
     options = (*OPTIONS, f"--extra_package={package}")
     outcome = run(job(build, inputs, tmp_path), tmp_path, options, resources=Resources(L4, "16GiB"))
     yield Sent(staged, outcome)
+
+
+@pytest.mark.parametrize("name", ["google-auth-httplib2", "google-cloud-dataflow-client", "google-cloud-storage"])
+def test_googles_packages_are_of_versions_that_beam_takes(name: str) -> None:
+    """The extra `test-dataflow` installs these alone. Without the first, Beam would quietly look for no credentials."""
+    wanted = [Requirement(text) for text in importlib.metadata.requires("apache-beam") or []]
+    (taken,) = [one for one in wanted if one.name == name and one.marker and one.marker.evaluate({"extra": "gcp"})]
+    assert taken.specifier.contains(importlib.metadata.version(name))
 
 
 def test_the_request(sent: Sent, package: pathlib.Path) -> None:

@@ -25,20 +25,32 @@ log = logging.getLogger(__name__)
 def set_damaged_aside(job: AttributionJob, shards: int, place: Place, pinned: Mapping[str, str]) -> None:
     """Read every part that is there in full, and move those away that are damaged; their inputs are not opened.
 
+    What vouches for the parts goes before any of them: whoever finds `_SUCCESS` finds every part, also when this is
+    interrupted. All are read before that, since it takes with it what they are compared with.
+
     Args:
         shards: how many the plan has.
         pinned: by file, the sha256 that a finished run vouches for.
     """
     done, _ = names.published(place.names(), job.fingerprint, shards)
+    faults = list[tuple[str, str]]()
     for numbers in pieces(np.flatnonzero(done).tolist()):
         some = read_shards(place, job.fingerprint, numbers)
-        faults = side_by_side(lambda shard: _fault(shard, job, place, pinned), some, PARTS_AT_ONCE)
-        _move(place, (fault for fault in faults if fault))
+        found = side_by_side(lambda shard: _fault(shard, job, place, pinned), some, PARTS_AT_ONCE)
+        faults += [fault for fault in found if fault]
+    if faults:
+        withdraw(place)
+        _move(place, faults)
 
 
-def _fault(
-    shard: Shard, job: AttributionJob, place: Place, pinned: Mapping[str, str]
-) -> tuple[str, errors.AttribeamError] | None:
+def withdraw(place: Place) -> None:
+    """Remove what makes a run final, `_SUCCESS` first, or what an interrupted finalize left; never a part."""
+    for name in (names.SUCCESS, names.MANIFEST, names.FILES):
+        if place.exists(name):
+            place.remove(name)
+
+
+def _fault(shard: Shard, job: AttributionJob, place: Place, pinned: Mapping[str, str]) -> tuple[str, str] | None:
     """The part's name, and what is wrong with it or its quarantine file."""
     name = job.part_of(shard)
     try:
@@ -48,13 +60,13 @@ def _fault(
     except errors.StoreError:
         raise
     except errors.AttribeamError as error:
-        return name, error
+        return name, str(error)
     return None
 
 
-def _move(place: Place, faults: Iterable[tuple[str, errors.AttribeamError]]) -> None:
-    for name, error in faults:
-        log.warning("%s; moved to %s", error, names.DAMAGED)
+def _move(place: Place, faults: Iterable[tuple[str, str]]) -> None:
+    for name, fault in faults:
+        log.warning("%s; moved to %s", fault, names.DAMAGED)
         for damaged in (name, names.quarantine_name(name)):
             if place.exists(damaged):
                 place.set_aside(damaged, f"{names.DAMAGED}/{time.time_ns()}-{pathlib.PurePosixPath(damaged).name}")

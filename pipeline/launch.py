@@ -16,7 +16,7 @@ from apache_beam.utils import shared
 
 from pipeline import plan as planning
 from pipeline.config import JobConfig
-from pipeline.damage import set_damaged_aside
+from pipeline.damage import set_damaged_aside, withdraw
 from pipeline.job import build, build_baselines
 from pipeline.outcome import Outcome
 from pipeline.pilot import read_estimate
@@ -123,9 +123,9 @@ def _finish(
     pinned = _pinned(place)
     if pinned is not None:
         set_damaged_aside(plan.job, plan.shards, place, pinned)
-        if not _missing(plan, place):
+        if place.exists(names.SUCCESS) and not _missing(plan, place):
             return Outcome(place.root, 0, names.read_manifest(place))
-    _remove_unfinished(place)
+    withdraw(place)
     plan, computed = dataclasses.replace(plan, baseline_outputs=_baseline_outputs(plan.job, place, explainer)), 0
     for attempt in range(2):
         todo = _missing(plan, place)
@@ -235,10 +235,3 @@ def _pinned(place: Place) -> dict[str, str] | None:
         return None
     with place.open(names.FILES) as file:
         return {row["file"]: row["sha256"] for row in pq.read_table(file).to_pylist()}
-
-
-def _remove_unfinished(place: Place) -> None:
-    """What an interrupted finalize left; parts are never removed."""
-    for name in (names.SUCCESS, names.MANIFEST, names.FILES):
-        if place.exists(name):
-            place.remove(name)

@@ -205,6 +205,30 @@ def test_damaged_parts_are_moved_aside_and_redone(job_of: Any, finished: bool) -
     assert [path.read_bytes() for path in moved] == damaged
 
 
+def test_success_is_gone_before_a_damaged_part_is(job_of: Any, monkeypatch: Any) -> None:
+    job = job_of(datasets.linear, output=SMALL)
+    out = pathlib.Path(launch(job).root)
+    DAMAGES[0](parts(out)[0], parts(out)[0])
+    monkeypatch.setattr(LocalPlace, "remove", removed_until_a_part(LocalPlace.remove))
+    with pytest.raises(KeyboardInterrupt):
+        launch(job)
+    assert {"_SUCCESS", "_manifest.json", "_files.parquet"}.isdisjoint(path.name for path in out.iterdir())
+    monkeypatch.undo()
+    assert launch(job).computed == 1
+    assert verify_run(open_place(str(out)), deep=True) == []
+
+
+def removed_until_a_part(remove: Callable[[LocalPlace, str], None]) -> Callable[[LocalPlace, str], None]:
+    """A launcher that is killed just after it has removed a part."""
+
+    def removing(place: LocalPlace, name: str) -> None:
+        remove(place, name)
+        if name.startswith("part-"):
+            raise KeyboardInterrupt
+
+    return removing
+
+
 def test_any_flipped_bit_of_a_finished_part_is_redone(job_of: Any) -> None:
     job = job_of(datasets.keras_classifier, output=SMALL, attribution=GIVEN)
     out = launch(job).root

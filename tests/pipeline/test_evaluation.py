@@ -163,9 +163,11 @@ def test_models_of_other_kinds(job_of: Any, make: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["none", "gzip"])
 def test_tfrecord_gives_what_parquet_gives(job_of: Any, kind: str) -> None:
+    # to the last bit: of a given size of calls, not of one that is found while the first run computes
+    given = {"batch_size": 16}
     one, other = (
         evaluate(
-            [launch(job_of(datasets.keras_classifier, form, out=form, input={"id": "name"})).root],
+            [launch(job_of(datasets.keras_classifier, form, out=form, input={"id": "name"}, attribution=given)).root],
             Request(4, metrics=QUICK),
         )[0]
         for form in ("parquet", kind)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import itertools
+import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -26,6 +29,7 @@ LISTED = pa.schema(
 )
 # Parts read at once: checksums on several cores, waits of an object store side by side; each holds one row group.
 PARTS_AT_ONCE = 4
+SMALL_BYTES = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,19 +104,18 @@ def check_shard(shard: Shard, job: AttributionJob, place: Place) -> CheckedPart:
     """
     name, about = job.part_of(shard), job.provenance(shard, 0, "")
     try:
-        with place.open(name) as file:
-            known, _ = part.read_footer(file, name)
-            held = part.read_totals(file, name)
+        with _opened(place, name) as file:
+            known, held = part.read_totals(file, name)
+            listed = _listed(file, name, held.rows)
     except FileNotFoundError as error:
         raise missing(1, name) from error
     check_part((known, held.rows), about, held.rows, name)
-    entries = [{**_listed(place, name, held.rows), **held.by_status, "gradients": held.gradients}]
+    entries = [{**listed, **held.by_status, "gradients": held.gradients}]
     count = shard.size - held.rows // job.attribution.targets
     refused = Counter[str]()
     if count:
-        quarantine = names.quarantine_name(name)
-        refused = _refused(place, quarantine, about, count)
-        entries.append(_listed(place, quarantine, count))
+        refused, listed = _refused(place, names.quarantine_name(name), about, count)
+        entries.append(listed)
     totals = Totals(
         1,
         held.rows,
@@ -134,17 +137,26 @@ def missing(count: int, first: str) -> AttribeamError:
     )
 
 
-def _listed(place: Place, name: str, rows: int) -> dict[str, Any]:
-    digest, size = names.sha256_of(place, name)
+@contextlib.contextmanager
+def _opened(place: Place, name: str) -> Iterator[BinaryIO]:
+    """A file that is read more than once; a small one is fetched whole, for the store is asked once then."""
+    with place.open(name) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        yield io.BytesIO(file.read()) if size <= SMALL_BYTES else file
+
+
+def _listed(file: BinaryIO, name: str, rows: int) -> dict[str, Any]:
+    digest, size = names.sha256_of_file(file)
     return {"file": name, "bytes": size, "sha256": digest, "rows": rows}
 
 
-def _refused(place: Place, name: str, about: part.Provenance, count: int) -> Counter[str]:
+def _refused(place: Place, name: str, about: part.Provenance, count: int) -> tuple[Counter[str], dict[str, Any]]:
     if not place.exists(name):
         raise part.damaged(name, f"{count} rows are not in the part, and this file is not there")
-    with place.open(name) as file:
+    with _opened(place, name) as file:
         check_part(part.read_footer(file, name), about, count, name)
-        return part.read_codes(file, name)
+        return part.read_codes(file, name), _listed(file, name, count)
 
 
 def _table(entries: Iterable[Mapping[str, Any]]) -> pa.Table:

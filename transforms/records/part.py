@@ -102,14 +102,20 @@ def read_footer(file: BinaryIO, name: str) -> tuple[dict[str, str], int]:
     Raises:
         AttribeamError: E_PART_DAMAGED.
     """
+    parquet, found = _opened(file, name)
+    return found, parquet.metadata.num_rows
+
+
+def _opened(file: BinaryIO, name: str) -> tuple[pq.ParquetFile, dict[str, str]]:
     try:
-        parquet = pq.ParquetFile(file)
+        # a run's parts name one source each; its name is read once for all rows
+        options = {"page_checksum_verification": True, "pre_buffer": False, "read_dictionary": ["source_file"]}
+        parquet = pq.ParquetFile(file, **options)
         raw = parquet.schema_arrow.metadata or {}
         plain = {key.decode(): value.decode() for key, value in raw.items()}
-    except _DAMAGE as error:
+    except (*_DAMAGE, KeyError) as error:
         raise damaged(name, "its footer cannot be read") from error
-    found = {key.removeprefix(PREFIX): value for key, value in plain.items() if key.startswith(PREFIX)}
-    return found, parquet.metadata.num_rows
+    return parquet, {key.removeprefix(PREFIX): value for key, value in plain.items() if key.startswith(PREFIX)}
 
 
 def read_codes(file: BinaryIO, name: str) -> Counter[str]:
@@ -125,16 +131,15 @@ def read_codes(file: BinaryIO, name: str) -> Counter[str]:
         raise damaged(name, "a page of it cannot be read, or its checksum is wrong") from error
 
 
-def read_totals(file: BinaryIO, name: str) -> Totals:
-    """Read a whole part, every page against its checksum, and count what it holds.
+def read_totals(file: BinaryIO, name: str) -> tuple[dict[str, str], Totals]:
+    """Read a whole part, every page against its checksum: its metadata, as `read_footer`'s, and what it holds.
 
     Raises:
         AttribeamError: E_PART_DAMAGED.
     """
     rows, gradients, by_status, rounding = 0, 0, dict.fromkeys(STATUSES, 0), (0.0, 0.0)
+    parquet, about = _opened(file, name)
     try:
-        names = ["source_file"]  # the same one in every row
-        parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False, read_dictionary=names)
         for group in range(parquet.num_row_groups):
             table = parquet.read_row_group(group, use_threads=False)
             rows += table.num_rows
@@ -146,7 +151,7 @@ def read_totals(file: BinaryIO, name: str) -> Totals:
                 rounding = max(rounding[0], lost.max(initial=0)), rounding[1] + lost.sum()
     except (*_DAMAGE, KeyError) as error:
         raise damaged(name, "a page of it cannot be read, or its checksum is wrong") from error
-    return Totals(rows, gradients, by_status, (float(rounding[0]), float(rounding[1])))
+    return about, Totals(rows, gradients, by_status, (float(rounding[0]), float(rounding[1])))
 
 
 def damaged(name: str, what: str) -> AttribeamError:

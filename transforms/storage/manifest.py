@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Container, Iterable
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -60,11 +60,17 @@ def to_json(value: Any) -> bytes:
 
 def sha256_of(place: Place, name: str) -> tuple[str, int]:
     """The sha256 (hex) and size in bytes of a file."""
-    digest, size = hashlib.sha256(), 0
     with place.open(name) as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
+        return sha256_of_file(file)
+
+
+def sha256_of_file(file: BinaryIO) -> tuple[str, int]:
+    """The sha256 (hex) and size in bytes of an open file, from its beginning."""
+    digest, size = hashlib.sha256(), 0
+    file.seek(0)
+    while chunk := file.read(CHUNK_BYTES):
+        digest.update(chunk)
+        size += len(chunk)
     return digest.hexdigest(), size
 
 

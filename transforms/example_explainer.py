@@ -154,6 +154,7 @@ def _entry(explanation: Explanation, at: int) -> Attribution:
         {name: values[at] for name, values in explanation.attributions.items()},
         target=number(explanation.target),
         target_rank=number(explanation.target_rank),
+        predicted=number(explanation.predicted),
         output=number(explanation.output),
         baseline_output=number(explanation.baseline_output),
         delta=number(explanation.delta),

@@ -39,6 +39,7 @@ class Attribution:
         attributions: by explained input, float32 [*shape].
         target: the explained entry of the output; None for a model with one output.
         target_rank: 0 for the largest output, 1 for the next; None with one target an example.
+        predicted: the largest entry of the output; None for a model with one output, and where it was not computed.
         output, baseline_output: F(x) and F(x′) at the target.
         delta: Σ attributions − (F(x) − F(x′)).
         relative_delta: |delta| / max(|F(x) − F(x′)|, floor).
@@ -52,6 +53,7 @@ class Attribution:
     attributions: Mapping[str, Values]
     target: int | None
     target_rank: int | None
+    predicted: int | None
     output: float
     baseline_output: float
     delta: float

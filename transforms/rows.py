@@ -36,6 +36,7 @@ def record_batch(
         **{name: array.take(chosen) for name, array in examples.carried.items()},
         "target": explanation.target,
         "target_rank": explanation.target_rank,
+        "predicted": explanation.predicted,
         "output": explanation.output,
         "baseline_output": explanation.baseline_output,
         "delta": explanation.delta,

@@ -27,6 +27,7 @@ class Batch:
         rounding: relative L1 error that is known beforehand, float64 [rows, targets]; it adds to the estimate.
         row_ids: of the rows; with the seed they decide what is drawn for a row. None: their positions.
         chosen: int64 [rows, targets], the explained entries of the output where they are known beforehand.
+        predicted: int64 [rows], the largest entries at the row itself, where they are known beforehand.
         alike: so many rows, one after another, have the same inputs, all through the batch.
         sigma: of Gaussian baselines, float64 [rows], instead of what the configuration says.
         draws: by explained input, noisy copies of each row, or its baselines, [rows, draws, *shape], for a method that
@@ -45,6 +46,7 @@ class Batch:
     rounding: npt.NDArray[np.float64] | None = None
     row_ids: Sequence[str] | None = None
     chosen: npt.NDArray[np.int64] | None = None
+    predicted: npt.NDArray[np.int64] | None = None
     alike: int = 1
     sigma: npt.NDArray[np.float64] | None = None
     draws: Mapping[str, Values] = dataclasses.field(default_factory=dict)
@@ -70,6 +72,7 @@ class Batch:
             None if self.rounding is None else self.rounding[rows],
             None if self.row_ids is None else [self.row_ids[row] for row in rows],
             None if self.chosen is None else self.chosen[rows],
+            None if self.predicted is None else self.predicted[rows],
             held_starts=self.held_starts,
             faults=None if self.faults is None else self.faults[rows],
             sigma=None if self.sigma is None else self.sigma[rows],

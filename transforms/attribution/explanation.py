@@ -34,6 +34,8 @@ class Explanation:
         attributions: by explained input, float32 [n, *shape].
         target: the explained entry of the output, int64 [n]; None for a model with one output.
         target_rank: 0 for a row's largest output, 1 for the next, int32 [n]; None with one target a row.
+        predicted: the largest entry of the output at x, whatever is explained, int64 [n]; None for a model with one
+            output, and where a method asks for no output at x but the target's: one gradient, and nothing else.
         output, baseline_output: F(x) and F(x′) at the target, float32 [n].
         delta: Σ attributions − (F(x) − F(x′)), summed in float64 over what `attributions` holds, [n].
         relative_delta: |delta| / max(|F(x) − F(x′)|, floor), float64 [n].
@@ -54,6 +56,7 @@ class Explanation:
     attributions: Mapping[str, Values]
     target: npt.NDArray[np.int64] | None
     target_rank: npt.NDArray[np.int32] | None
+    predicted: npt.NDArray[np.int64] | None
     output: Values
     baseline_output: Values
     delta: Doubles

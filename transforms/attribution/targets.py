@@ -106,9 +106,14 @@ def choose(config: AttributionConfig, outputs: npt.NDArray[np.floating]) -> Indi
     """The entries that outputs [rows, classes] decide: the largest, or the largest k; int64 [rows, targets]."""
     count = config.targets
     if count == 1:
-        return np.asarray(np.argmax(outputs, axis=1)[:, np.newaxis], np.int64)
+        return predicted(outputs)[:, np.newaxis]
     # stable: of equal outputs, the first
     return np.argsort(-outputs, axis=1, kind="stable")[:, :count].astype(np.int64)
+
+
+def predicted(outputs: npt.NDArray[np.floating]) -> Indices:
+    """The largest entry of outputs [rows, classes], int64 [rows]; of equal ones the first."""
+    return np.asarray(np.argmax(outputs, axis=1), np.int64)
 
 
 def _out_of_range(target: int, classes: int) -> str:

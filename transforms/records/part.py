@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from transforms.errors import AttribeamError
 from transforms.records.columns import AttributionColumns
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 STATUSES = ("ok", "unconverged", "flat", "nonfinite")
 FIXED: dict[str, pa.DataType] = {
     "row_id": pa.string(),
@@ -23,6 +23,7 @@ FIXED: dict[str, pa.DataType] = {
     "source_row": pa.int64(),
     "target": pa.int64(),
     "target_rank": pa.int32(),
+    "predicted": pa.int64(),
     "output": pa.float32(),
     "baseline_output": pa.float32(),
     "delta": pa.float32(),

@@ -51,11 +51,37 @@ def test_predicted_is_the_largest_entry(model_of, explainer):
     assert np.array_equal(found.output, table.max(axis=1))
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"target": "label"},
+        {"target": 1, "baseline": ["zeros", {"constant": 2.0}]},
+        {"target": "label", "noise": {"kind": "smoothgrad", "draws": 3, "sigma": 5.0}},
+        {"target": {"top_k": 2}, "noise": {"kind": "vargrad", "draws": 3, "sigma": 5.0}},
+        {"target": "label", "method": "saliency", "noise": {"kind": "smoothgrad", "draws": 3, "sigma": 5.0}},
+        {"target": "predicted", "method": "saliency"},
+        {"target": "label", "method": "guided_integrated_gradients"},
+    ],
+)
+def test_what_is_predicted_is_told_whatever_is_explained(model_of, explainer, fields):
+    model, labels = model_of(mlp, **SPEC), [2, 0, 1, 1, 0, 2, 2, 0]
+    wanted = explainer(model, steps=5, target="predicted").explain(rows()).target
+    steps = {"steps": 5} if fields.get("method") != "saliency" else {}
+    found = explainer(model, **steps, **fields).explain(rows(), target=labels)
+    assert found.predicted.tolist() == wanted[found.rows].tolist() != labels
+    assert found.predicted.dtype == np.int64
+
+
+def test_one_gradient_does_not_pay_for_a_prediction(model_of, explainer):
+    found = explainer(model_of(mlp, **SPEC), method="saliency", target="label").explain(rows(), target=1)
+    assert found.predicted is None
+
+
 def test_a_model_with_one_output_has_no_target(model_of, explainer):
     model = model_of(linear, x=([None, 4], "float32"), w=([None, 4], "float32"), c=([None, 1], "float32"))
     ones = {"x": np.ones((2, 4), np.float32), "w": np.ones((2, 4), np.float32), "c": np.ones((2, 1), np.float32)}
     found = explainer(model, steps=5).explain(ones)
-    assert found.target is None
+    assert found.target is None and found.predicted is None
     # w · x + c with everything from 0 to 1: 5, in a dozen roundings
     np.testing.assert_allclose(found.output, 5, rtol=12 * EPS)
 

@@ -38,7 +38,7 @@ class Copies:
 
     Args:
         run: explains batches, one after another.
-        choose: the entries of the output that are explained of a batch, int64 [rows, targets].
+        choose: gives a batch the entries of the output that are explained, and the largest ones.
         references: what baselines take of a dataset.
         drawn: what the method draws for a row.
     """
@@ -46,7 +46,7 @@ class Copies:
     def __init__(
         self,
         run: Callable[[Iterable[Batch]], Iterator[Explanation]],
-        choose: Callable[[Batch], Rows],
+        choose: Callable[[Batch], Batch],
         model: Model,
         config: AttributionConfig,
         references: References,
@@ -86,6 +86,7 @@ class Copies:
         """All copies of some rows, a row's one after another: for each noisy one, its baselines."""
         ids = [str(row) for row in rows] if batch.row_ids is None else [batch.row_ids[row] for row in rows]
         part, copies = dataclasses.replace(batch.some(rows), row_ids=ids), self._noisy * self._baselines
+        part = self._choose(part) if self._config.noise else part
         inputs, baselines, drawn = dict[str, Values](), dict[str, Values](), dict[str, Values]()
         for spec in self._model.inputs:
             given, noisy = part.inputs[spec.name][:, np.newaxis], self._drawing.noisy(part, spec)
@@ -105,7 +106,8 @@ class Copies:
             inputs,
             None if part.labels is None else _repeated(part.labels, copies),
             baselines,
-            chosen=_repeated(self._choose(part), copies) if self._config.noise else None,
+            chosen=None if part.chosen is None else _repeated(part.chosen, copies),
+            predicted=None if part.predicted is None else _repeated(part.predicted, copies),
             alike=self._baselines,
             draws=drawn,
             samples=self._drawing.samples(part, self._model.explained, copies) if self._drawn == "between" else None,

@@ -72,6 +72,7 @@ class Merging:
             attributions=attributions,
             target=grid.first(found.target),
             target_rank=grid.first(found.target_rank),
+            predicted=grid.first(found.predicted),
             output=output,
             baseline_output=start,
             delta=assessed.delta,

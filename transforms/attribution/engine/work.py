@@ -26,12 +26,14 @@ class Chosen:
     Attributes:
         target: entries of the output, int64 [rows, targets].
         output, baseline_output: F(x) and F(x′) there, [rows, targets].
+        predicted: the largest entry of the output, int64 [rows]; None: not known, or there is one entry.
         places: nodes of its own for each row, [rows, steps]; None: those of the rule.
     """
 
     target: npt.NDArray[np.int64]
     output: Values
     baseline_output: Values
+    predicted: npt.NDArray[np.int64] | None = None
     places: npt.NDArray[np.float64] | None = None
 
 

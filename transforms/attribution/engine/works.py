@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -53,10 +54,11 @@ class Works:
         table: Values = self._compute(self.shapes(batch)).forward(self._fed(batch))[1]
         return table
 
-    def chosen(self, batch: Batch) -> npt.NDArray[np.int64]:
-        """The entries of the output that are explained, [rows, targets]."""
-        known = self._known(batch)
-        return targets.choose(self._config, self.outputs(batch)) if known is None else known
+    def chosen(self, batch: Batch) -> Batch:
+        """The batch with the entries of the output that are explained, and the largest ones."""
+        known, table = self._known(batch), self.outputs(batch)
+        target = targets.choose(self._config, table) if known is None else known
+        return dataclasses.replace(batch, chosen=target, predicted=self._predicted(table))
 
     def begin(self, batch: Batch) -> Work:
         """F at the rows and at their baselines, where they do not come with the gradients."""
@@ -70,15 +72,18 @@ class Works:
             baselines = padding.held(batch, self._model, explained, self._starts.baselines(batch))
         target = self._known(batch) if batch.chosen is None else batch.chosen
         if target is not None and self._method.drawn == "input":
-            heads, faults = inputs, no_faults(1)
+            heads, predicted, faults = inputs, None, no_faults(1)
             output = np.full(target.shape, np.nan, np.float32)
         else:
             heads, table, faults = _forward(batch, inputs, compute)
             target = targets.choose(self._config, table) if target is None else target
+            predicted = self._predicted(table)
             output = np.take_along_axis(table, target, axis=1)
         start = self._start(batch, inputs, baselines, compute)
         start_row = np.arange(len(batch) if len(start.outputs) > 1 else 1)[:, np.newaxis]
-        chosen = Chosen(target, output, start.outputs[start_row, target], batch.places)
+        if batch.predicted is not None:
+            predicted = batch.predicted
+        chosen = Chosen(target, output, start.outputs[start_row, target], predicted, batch.places)
         if self._method.try_first and not self._tried:
             self._method.try_first(explained, baselines)
             self._tried = True
@@ -114,6 +119,7 @@ class Works:
             attributions=attributions,
             target=chosen.target[kept].reshape(-1) if self._model.classes > 1 else None,
             target_rank=ranks if self._config.ranked else None,
+            predicted=None if chosen.predicted is None else np.repeat(chosen.predicted[kept], count),
             output=output,
             baseline_output=start,
             delta=found.delta,
@@ -128,6 +134,9 @@ class Works:
 
     def _known(self, batch: Batch) -> npt.NDArray[np.int64] | None:
         return targets.known(self._config, len(batch), batch.labels, self._model.classes)
+
+    def _predicted(self, table: Values) -> npt.NDArray[np.int64] | None:
+        return targets.predicted(table) if self._model.classes > 1 else None
 
     def _fed(self, batch: Batch) -> list[Values]:
         return [batch.inputs[spec.name].astype(spec.point_dtype, copy=False) for spec in self._model.inputs]

@@ -49,6 +49,7 @@ setup(
             "nbformat>=5",
             "pandas",
             "pillow",
+            "polars",
             "pytest>=8",
             "pytest-timeout",
             "pytest-xdist>=3.5",

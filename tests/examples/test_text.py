@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import collections
 import pathlib
+import re
 from collections.abc import Callable
 
 import datasets
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -28,6 +30,24 @@ def toward_good(rows: pa.Table) -> dict[str, float]:
         for word, value in zip(words, values, strict=True):
             said[word].append(value if target else -value)
     return {word: float(np.mean(values)) for word, values in said.items() if len(values) >= OFTEN}
+
+
+def test_the_recipe_for_words(
+    example: Callable[[str], pathlib.Path], rows: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The query of docs/recipes.md gives the means of each word and target."""
+    monkeypatch.chdir(example("text"))
+    recipes = (pathlib.Path(__file__).parents[2] / "docs/recipes.md").read_text(encoding="utf-8")
+    said = collections.defaultdict[tuple[int, str], list[float]](list)
+    columns = (rows[name].to_pylist() for name in ("tokens", "attribution_embedding", "target"))
+    for words, values, target in zip(*columns, strict=True):
+        for word, value in zip(words, values, strict=True):
+            said[target, word].append(value)
+    found = duckdb.sql(re.findall(r"```sql\n(.*?)```", recipes, re.S)[-1]).fetchall()
+    assert {row[:2] for row in found} == {key for key, values in said.items() if len(values) >= OFTEN}
+    for target, word, times, mean in found:
+        assert times == len(said[target, word])
+        assert mean == pytest.approx(np.mean(said[target, word]), rel=1e-9, abs=1e-12)
 
 
 def test_the_model_is_worth_explaining(rows: pa.Table) -> None:

@@ -160,6 +160,5 @@ def test_completeness(table: pa.Table, maps: np.ndarray) -> None:
 
 
 def test_every_block_is_tested() -> None:
-    assert len(re.findall(r"```(?:sql|python)\n", RECIPES)) == 10, (
-        "the tenth, of words, is in tests/examples/test_text.py"
-    )
+    """That of words is in tests/examples/test_text.py."""
+    assert len(re.findall(r"```(?:sql|python)\n", RECIPES)) == 10

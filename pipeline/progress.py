@@ -23,7 +23,7 @@ class ProgressReport:
     def __init__(self, watch: Watch) -> None:
         self._watch, self._look_s = watch, 0.0
         self._console = Console(stderr=True)
-        self._over = threading.Event()
+        self._over, self._ends = threading.Event(), False
         self._thread = threading.Thread(target=self._report, name="progress", daemon=True)
 
     def __enter__(self) -> ProgressReport:
@@ -35,6 +35,12 @@ class ProgressReport:
     ) -> None:
         self._over.set()
         self._thread.join()
+
+    def until_finished(self) -> Status:
+        """Report here until the run has its `_SUCCESS`, and tell its last state."""
+        self._ends = True
+        self._report()
+        return self._watch.look()
 
     def _report(self) -> None:
         if self._console.is_terminal:
@@ -68,7 +74,10 @@ class ProgressReport:
     def _look(self) -> Status | None:
         started = time.monotonic()
         try:
-            return self._watch.look()
+            status = self._watch.look()
+            if self._ends and status.finished:
+                self._over.set()
+            return status
         except (AttribeamError, OSError):
             # a report must not end a run; what is wrong with a part, finalize says
             return None

@@ -54,7 +54,11 @@ class Watch:
         self._refused: dict[str, int] = {}
 
     def look(self) -> Status:
-        """The state of the run now."""
+        """The state of the run now.
+
+        Raises:
+            AttribeamError: E_PART_DAMAGED.
+        """
         times = self._place.times()
         done, _ = names.published(times, self._fingerprint, len(self._sizes))
         return Status(
@@ -84,11 +88,11 @@ class Watch:
         return rows / seconds if seconds > 0 else None
 
 
-def read_status(place: Place) -> Status:
-    """The state of the run in a directory.
+def open_watch(place: Place) -> Watch:
+    """Of the run in a directory.
 
     Raises:
-        AttribeamError: E_RUN_MISSING, E_RUN_DAMAGED, E_PLAN_DAMAGED, E_PART_DAMAGED.
+        AttribeamError: E_RUN_MISSING, E_RUN_DAMAGED, E_PLAN_DAMAGED.
     """
     record = names.read_json(place, names.RUN)
-    return Watch(place, str(record.get("fingerprint")), read_sizes(place)).look()
+    return Watch(place, str(record.get("fingerprint")), read_sizes(place))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import threading
 from typing import Any
 
 import datasets
@@ -11,7 +12,7 @@ import pytest
 from datasets import launch
 
 from pipeline.progress import describe
-from pipeline.status import Status, Watch, read_status
+from pipeline.status import Status, Watch, open_watch
 from transforms.errors import AttribeamError
 from transforms.plan_file import read_sizes
 from transforms.storage.place import LocalPlace, open_place
@@ -22,13 +23,13 @@ def test_a_finished_and_an_unfinished_run(job_of: Any, tmp_path: pathlib.Path) -
     path = datasets.write_parquet(tmp_path / "in.parquet", rows)
     limits = {"limits": {"quarantined": 0.5}, "output": {"shard_bytes": 300}}
     out = launch(job_of(datasets.keras_classifier, path, **limits))
-    found = read_status(open_place(out.root))
+    found = open_watch(open_place(out.root)).look()
     assert (found.finished, found.rows, found.rows_done, found.quarantined) == (True, 23, 23, 5)
     assert found.shards == found.shards_done == out.manifest["shards"]
     assert found.seconds_left == 0
     (pathlib.Path(out.root) / "_SUCCESS").unlink()
     datasets.parts(out.root)[0].unlink()
-    found = read_status(open_place(out.root))
+    found = open_watch(open_place(out.root)).look()
     assert (found.finished, found.shards_done) == (False, out.manifest["shards"] - 1)
     assert 0 < found.rows_done < 23
 
@@ -57,7 +58,7 @@ def test_looking_opens_quarantine_files_only_and_each_once(
 
 def test_a_folder_without_a_run_is_said_so_and_not_made(tmp_path: pathlib.Path) -> None:
     with pytest.raises(AttribeamError, match="E_RUN_MISSING"):
-        read_status(open_place(str(tmp_path / "none")))
+        open_watch(open_place(str(tmp_path / "none")))
     assert not (tmp_path / "none").exists()
 
 
@@ -66,7 +67,20 @@ def test_damaged_records_are_named(job_of: Any, name: str, code: str) -> None:
     out = launch(job_of(datasets.linear)).root
     (pathlib.Path(out) / name).write_bytes(b"[1, 2")
     with pytest.raises(AttribeamError, match=f"{code}.*{name}"):
-        read_status(open_place(out))
+        open_watch(open_place(out))
+
+
+def test_watching_ends_with_the_run(job_of: Any, attribeam: datasets.Command) -> None:
+    out = launch(job_of(datasets.linear)).root
+    success = pathlib.Path(out, "_SUCCESS")
+    proof = success.read_bytes()
+    success.unlink()
+    written = threading.Timer(1.0, success.write_bytes, [proof])
+    written.start()
+    assert attribeam("status", out)[1].startswith("unfinished: rows 23/23")
+    code, said, progress = attribeam("status", out, "--watch")
+    assert code == 0 and said.startswith("finished: rows 23/23") and not written.is_alive()
+    assert progress.startswith("rows 23/23")
 
 
 def test_the_line_says_rows_rate_time_left_and_quarantined() -> None:

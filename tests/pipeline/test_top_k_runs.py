@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import attributions, launch, read
 
-from pipeline.status import read_status
+from pipeline.status import open_watch
 from transforms.attribution.explainer import Explainer
 from transforms.errors import UsageError
 from transforms.storage.place import open_place
@@ -93,7 +93,7 @@ def test_refused_rows_are_counted_as_rows_of_the_input(job_of: Any, with_bad_row
     out = launch(job_of(datasets.keras_classifier, with_bad_rows, attribution=TOP, output=SMALL, limits=limits))
     assert (out.manifest["input_rows"], out.manifest["rows"], out.manifest["quarantined"]) == (23, 20 * K, 3)
     assert verify_run(open_place(out.root), deep=True) == []
-    found = read_status(open_place(out.root))
+    found = open_watch(open_place(out.root)).look()
     assert (found.rows, found.rows_done, found.quarantined) == (23, 23, 3)
     metadata = pq.read_schema(datasets.parts(out.root)[0]).metadata
     assert metadata[b"attribeam.targets"] == str(K).encode()

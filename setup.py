@@ -15,7 +15,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["pipeline", "pipeline.*", "transforms", "transforms.*"]),
-    package_data={"pipeline": ["py.typed"], "transforms": ["py.typed"]},
+    package_data={"pipeline": ["py.typed"], "pipeline.pages": ["templates/*"], "transforms": ["py.typed"]},
     install_requires=[
         "apache-beam>=2.77",
         "tensorflow>=2.16",
@@ -24,6 +24,7 @@ setup(
         "keras>=3.12.1",
         "obstore>=0.8",
         "google-crc32c>=1.5",
+        "jinja2>=3.1",
         "pydantic>=2.7",
         "pyyaml>=6",
         "typer>=0.12",

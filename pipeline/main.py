@@ -12,7 +12,7 @@ from types import FrameType
 
 import typer
 
-from pipeline.commands import beginning, checking, running
+from pipeline.commands import beginning, checking, looking, running
 from transforms.errors import AttribeamError
 
 INTERRUPTED = 75
@@ -24,6 +24,8 @@ COMMANDS = (
     running.status,
     checking.verify,
     checking.evaluate,
+    looking.compare,
+    looking.show,
     beginning.import_vertex,
     beginning.demo,
 )

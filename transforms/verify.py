@@ -16,7 +16,13 @@ from transforms.records.values import row_values
 from transforms.storage import manifest as names
 from transforms.storage.place import Place
 
-EXTRA_FOLDERS = ("_audit/", names.DAMAGED + "/", names.PILOT + "/", names.EVALUATION + "/")
+EXTRA_FOLDERS = (
+    "_audit/",
+    names.DAMAGED + "/",
+    names.PILOT + "/",
+    names.EVALUATION + "/",
+    names.COMPARISON + "/",
+)
 # What may separate a row's stored delta from the sum of its stored attributions, as a share of the sizes involved:
 # delta, output and baseline_output are rounded to float32 (2^-24 each, of which three), and a reduction rounds its
 # sums once more; float16 rounds each value (2^-11) before they are summed, the smallest ones to multiples of 2^-24.

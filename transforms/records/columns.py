@@ -90,8 +90,8 @@ class AttributionColumns:
         kind = pa.from_numpy_dtype(np.dtype(self.dtype))
         about = {GROUPS: json.dumps(self.groups.names, ensure_ascii=False)} if self.groups else None
         varying = None in self.dense_shape
-        if varying:
-            about = {SHAPE: json.dumps(self.dense_shape)}
+        if varying or self.top is not None:
+            about = {**(about or {}), SHAPE: json.dumps(self.dense_shape)}
         if self.top is None:
             whole = pa.list_(kind) if varying else pa.fixed_shape_tensor(kind, self.dense_shape)
             return [pa.field(self.name, whole, metadata=about)]

@@ -18,6 +18,7 @@ RUN, PLAN, FILES, MANIFEST, SUCCESS = "_run.json", "_plan.parquet", "_files.parq
 BASELINES = "_baselines.parquet"
 QUARANTINE, DAMAGED, PILOT = "_quarantine", "_quarantine/damaged", "_pilot"
 EVALUATION = "_evaluation"
+COMPARISON = "_compare"
 PART = re.compile(r"part-(\d{5,})-([0-9a-f]{12})\.parquet")
 CHUNK_BYTES = 2**20
 

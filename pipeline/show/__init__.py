@@ -1,0 +1,1 @@
+"""`attribeam show`: one row of a finished run, looked at."""

@@ -43,8 +43,8 @@ class FlatPairs:
 
     def _shares(self, values: Doubles, size: int) -> Doubles:
         found = np.bincount(self.rows * size + self.features, np.abs(values), self.count * size)
-        found = found.astype(np.float64).reshape(self.count, size)
-        return _ratio(found, self.sums(np.abs(values))[:, np.newaxis], 0.0)
+        by_row = found.astype(np.float64).reshape(self.count, size)
+        return _ratio(by_row, self.sums(np.abs(values))[:, np.newaxis], 0.0)
 
 
 def measure(pairs: FlatPairs) -> dict[str, Doubles]:

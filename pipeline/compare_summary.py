@@ -17,7 +17,7 @@ from transforms.comparison_files import FEATURES, MOST_MOVED, SLICES
 LINES = 8
 MAX_LINE_CHARACTERS = 1000
 MEASURES = {
-    "drift": "½ Σ|B/Σ|B| − A/Σ|A||",
+    "drift": "drift",
     "spearman": "rank correlation",
     "cosine": "cosine",
     "relative_l1": "Σ|B − A| / Σ|A|",
@@ -39,7 +39,7 @@ def headline(found: Comparison) -> Iterator[str]:
     """What is compared, of how many rows, and the drift: a line each."""
     runs, rows, drift = found.summary["runs"], found.summary["rows"], found.summary["drift"]
     for side in ("a", "b"):
-        yield f"{side.upper()}: {runs[side]['output']} ({runs[side]['method']}, {runs[side]['model']})"
+        yield f"{side.upper()}: {runs[side]['output']} ({in_words(runs[side]['method'])}, {runs[side]['model']})"
     differing = [f"{key} ({a} → {b})" for key, (a, b) in found.summary["differences"].items()]
     yield "they differ in " + (", ".join(differing[:LINES]) or "nothing")
     alone = [f"{rows[key]:,} rows {words}" for key, words in ALONE.items() if rows[key]]
@@ -60,6 +60,13 @@ ALONE = {
     "other_length": "have maps of two lengths",
     "nonfinite": "have a value that is no number",
 }
+
+
+def in_words(setting: Any) -> str:
+    """A setting as a configuration has it: of a method without options its name, of all inputs the one baseline."""
+    if isinstance(setting, Mapping) and len(setting) == 1 and next(iter(setting)) in ("", "name"):
+        return in_words(next(iter(setting.values())))
+    return str(setting)
 
 
 def changes(found: Comparison) -> list[str]:

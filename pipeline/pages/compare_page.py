@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.compare import Comparison
-from pipeline.compare_summary import ALONE, MEASURES, changes, drifted, feature_name, slice_name
+from pipeline.compare_summary import ALONE, MEASURES, changes, drifted, feature_name, in_words, slice_name
 from pipeline.excerpts import shown
 from pipeline.pages.page import render, replace
 from pipeline.show.colours import rgb
@@ -54,8 +54,8 @@ COUNTED = {"pairs": "in both runs", "measured": "measured", **ALONE}
 
 
 def _run(run: Mapping[str, Any]) -> dict[str, str]:
-    wanted = ("output", "model", "method", "baseline", "target", "tolerance", "rows", "quarantined", "fingerprint")
-    return {name: shown(run[name]) for name in wanted}
+    wanted = ("output", "model", "method", "baseline", "target", "tolerance", "rows", "quarantined")
+    return {name: shown(in_words(run[name])) for name in wanted} | {"fingerprint": run["fingerprint"][:12]}
 
 
 def _measure(words: str, measure: Mapping[str, Any] | None) -> list[str]:

@@ -15,7 +15,12 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["pipeline", "pipeline.*", "transforms", "transforms.*"]),
-    package_data={"pipeline": ["py.typed"], "pipeline.pages": ["templates/*"], "transforms": ["py.typed"]},
+    package_data={
+        "pipeline": ["py.typed"],
+        "pipeline.pages": ["templates/*.j2", "templates/*.css"],
+        "pipeline.report": ["templates/*.j2", "templates/*.css", "templates/*.js"],
+        "transforms": ["py.typed"],
+    },
     install_requires=[
         "apache-beam>=2.77",
         "tensorflow>=2.16",
@@ -24,15 +29,18 @@ setup(
         "keras>=3.12.1",
         "obstore>=0.8",
         "google-crc32c>=1.5",
-        "jinja2>=3.1",
         "pydantic>=2.7",
         "pyyaml>=6",
         "typer>=0.12",
         "rich>=13",
+        # the audit's report
+        "jinja2>=3.1",
+        "matplotlib>=3.8",
+        "pillow>=10",
     ],
     extras_require={
         "examples": ["scikit-learn>=1.4"],
-        "demo": ["mlxtend>=0.23", "matplotlib>=3.8"],
+        "demo": ["mlxtend>=0.23"],
         "formats": FORMATS,
         # Flink's jars; Beam has a job server for each of its minor versions.
         "flink": ["apache-flink-libraries==1.20.*"],
@@ -44,13 +52,11 @@ setup(
             "duckdb",
             "hypothesis>=6.100",
             "mlxtend>=0.23",
-            "matplotlib>=3.8",
             "moto[server]>=5",
             "mypy>=1.15",
             "nbformat>=5",
             "pandas",
-            "pillow",
-            "polars",
+            "playwright>=1.45",
             "pytest>=8",
             "pytest-timeout",
             "pytest-xdist>=3.5",
@@ -59,7 +65,6 @@ setup(
             "types-PyYAML",
             "wheel",
         ],
-        "docs": ["mkdocs-material>=9.5,<10"],
         # What building a request for Dataflow takes, of all that apache-beam[gcp] installs; the bounds are Beam's.
         "test-dataflow": [
             "google-auth-httplib2<0.3",

@@ -57,16 +57,21 @@ def show(
     Images are drawn in half blocks, tables and sequences as bars, tokens in colours: red speaks for the output, blue
     against it. Example: attribeam show out/digits test/17 --png row.png
     """
-    from pipeline.pages.show_page import write_page
     from pipeline.show.find import find_row
-    from pipeline.show.picture import draw
     from pipeline.show.row_view import view
-    from pipeline.show.terminal import print_row
 
     found = view(find_row(out, row_id, target))
-    for path, write in ((png, draw), (html, write_page)):
-        if path is not None:
-            write(found, path)
-            typer.echo(f"{path} is written")
+    if png is not None:
+        from pipeline.show.picture import draw
+
+        draw(found, png)
+        typer.echo(f"{png} is written")
+    if html is not None:
+        from pipeline.pages.show_page import write_page
+
+        write_page(found, html)
+        typer.echo(f"{html} is written")
     if png is None and html is None:
+        from pipeline.show.terminal import print_row
+
         print_row(found, Console())

@@ -5,18 +5,14 @@ from __future__ import annotations
 import io
 import math
 import pathlib
-from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from pipeline.pages.page import replace
 from pipeline.show.colours import rgb
 from pipeline.show.row_view import MapView, RowView
-from transforms.errors import UsageError
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 WIDTH_IN, DPI = 8.0, 120
 LINE_IN, MAP_IN, BAR_IN, MARGIN_IN = 0.22, 5.0, 0.24, 0.5
@@ -27,7 +23,7 @@ def draw(row: RowView, path: pathlib.Path) -> None:
     """Draw a row into a PNG, which is replaced when it is there.
 
     Raises:
-        UsageError: E_EXTRA_MISSING without matplotlib, E_SHOW_FILE where the file cannot be written.
+        UsageError: E_SHOW_FILE where the file cannot be written.
     """
     picture = io.BytesIO()
     _figure(row).savefig(picture, format="png", dpi=DPI)
@@ -35,11 +31,6 @@ def draw(row: RowView, path: pathlib.Path) -> None:
 
 
 def _figure(row: RowView) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        remedy = "--png draws with matplotlib, which is not installed: pip install 'attribeam[demo]'"
-        raise UsageError("E_EXTRA_MISSING", remedy) from error
     heights = [_height(one) for one in row.maps]
     head = MARGIN_IN + LINE_IN * (len(row.facts) + 2)
     figure = Figure(figsize=(WIDTH_IN, head + sum(heights) + MARGIN_IN))

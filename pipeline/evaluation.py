@@ -92,22 +92,23 @@ def evaluate(
 
     Args:
         roots: their directories.
-        trusted: modules that their configurations may name functions of.
+        trusted: modules that their configurations may name functions of, and sha256 of models that they trust.
 
     Raises:
         UsageError, AttribeamError: E_EVALUATE_*, E_CODE_*, and whatever a run that cannot be read or a model that
             cannot be loaded raises.
     """
     options = parse_options(beam_options)
-    runs = [read_run(open_place(root)) for root in roots]
+    runs = [read_run(open_place(root), trusted) for root in roots]
     _require_comparable(runs)
     settings = _settings(request, runs[0])
     excluded = tuple(sorted({name for run in runs for name in refused(run)})) if len(runs) > 1 else ()
     return [_evaluate(run, runs[0], settings, excluded, options, trusted) for run in runs]
 
 
-def read_run(place: Place) -> FinishedRun:
-    """A finished run.
+def read_run(place: Place, trusted: Collection[str] = ()) -> FinishedRun:
+    """A finished run. That its configuration trusts the model counts only where `trusted` has the model's sha256: the
+    directory may be a stranger's.
 
     Raises:
         AttribeamError: E_RUN_UNFINISHED, E_RUN_MISSING, E_RUN_DAMAGED, E_MANIFEST_DAMAGED, E_PLAN_DAMAGED.
@@ -117,7 +118,10 @@ def read_run(place: Place) -> FinishedRun:
     config = parse_config(record["config"])
     # a directory may have been moved since
     output = config.output.model_copy(update={"path": place.root})
-    moved = config.model_copy(update={"output": output})
+    digest = record["decides"].get("model.digest")
+    trust = config.model.trust and digest in trusted
+    model = config.model.model_copy(update={"trust": trust, "sha256": digest if trust else None})
+    moved = config.model_copy(update={"model": model, "output": output})
     pinned = record["files_sha256"].get(names.BASELINES)
     return FinishedRun(place, moved, record["decides"], len(read_sizes(place)), pinned)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 from rich.text import Text
 
-from transforms.errors import MAX_PAYLOAD_BYTES, quoted
+from transforms.errors import MAX_PAYLOAD_BYTES, printable, quoted
 
 MAX_NAME_CHARACTERS = 200
 FIRST_ELEMENTS = 4  # of a list
@@ -17,7 +17,7 @@ MAX_JOINED_CHARACTERS = 40
 def shown(text: object, limit: int = MAX_NAME_CHARACTERS) -> str:
     """A stranger's words, in one line and cut: characters that a terminal would obey appear as their escapes."""
     whole = str(text)
-    safe = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in whole[:limit])
+    safe = printable(whole[:limit]).replace("\n", "\\n")
     return safe if len(whole) <= limit else safe + "…"
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
-import tempfile
-import traceback
 from types import FrameType
 
 import typer
 
 from pipeline.commands import beginning, checking, looking, running
+from pipeline.terminal import configure_logging, first_line, write_log
 from transforms.errors import AttribeamError
 
 INTERRUPTED = 75
@@ -37,7 +35,7 @@ for command in COMMANDS:
 def main() -> None:
     """The console script: run a command, and turn what goes wrong into few lines and an exit code."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    _configure_logging()
+    configure_logging()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _interrupt)
     sys.excepthook = _unexpected
@@ -46,15 +44,8 @@ def main() -> None:
     except AttribeamError as error:
         typer.echo(f"error: {error}", err=True)
         if error.exit_code == 1:
-            typer.echo(f"The traceback is in {_write_log(error)}", err=True)
+            typer.echo(f"The traceback is in {write_log(error)}", err=True)
         sys.exit(error.exit_code)
-
-
-def _configure_logging() -> None:
-    """Warnings of this package and of Beam; of what else they import, errors only."""
-    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s")
-    for name in ("pipeline", "transforms", "apache_beam"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -65,14 +56,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _unexpected(kind: type[BaseException], error: BaseException, trace: object) -> None:
-    first = f"{kind.__name__}: {error}".splitlines()[0][:300]
-    typer.echo(f"error: {first}\nThis is unexpected. The traceback is in {_write_log(error)}", err=True)
-
-
-def _write_log(error: BaseException) -> str:
-    with tempfile.NamedTemporaryFile("w", prefix="attribeam-", suffix=".log", delete=False, encoding="utf-8") as log:
-        log.write("".join(traceback.format_exception(error)))
-    return log.name
+    typer.echo(f"error: {first_line(error)}\nThis is unexpected. The traceback is in {write_log(error)}", err=True)
 
 
 if __name__ == "__main__":

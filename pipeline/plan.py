@@ -172,7 +172,7 @@ def deciding_values(config: JobConfig, model_digest: str, files: Sequence[InputF
     """
     plain = config.model_dump(mode="json")
     kept = {
-        "model": {key: value for key, value in plain["model"].items() if key != "path"},
+        "model": {key: value for key, value in plain["model"].items() if key not in ("path", "trust", "sha256")},
         "input": {key: plain["input"][key] for key in ("id", "features", "label", "keep")},
         "attribution": plain["attribution"],
         "output": {key: value for key, value in plain["output"].items() if key != "path"},

@@ -8,6 +8,7 @@ from collections.abc import Collection
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline import plan as planning
 from pipeline.config import JobConfig
@@ -20,6 +21,7 @@ from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.methods import method_of
 from transforms.attribution.model.model import Model
+from transforms.errors import printable
 from transforms.model_files import load_explainer
 from transforms.records.columns import AttributionColumns
 from transforms.records.examples import Layout
@@ -45,8 +47,8 @@ def preview(
     listed.add_column()
     listed.add_column(overflow="fold")  # a long path is there to the last letter
     for name, value in _facts(config, prepared, explainer).items():
-        listed.add_row(name, value)
-    console.print(listed, soft_wrap=True, markup=False)
+        listed.add_row(name, Text(printable(value)))
+    console.print(listed, soft_wrap=True)
     place = open_place(config.output.path)
     if place.exists(RUN):
         refuse_other_run(place, prepared)

@@ -21,6 +21,10 @@ from apache_beam.runners.runner import create_runner
 from pipeline.flink.preflight import checked_job_server
 from transforms import errors
 
+_SECRET = r"secret|passw|token|credential|connection_string|access_?key|private_?key|api_?key"
+_SECRET_OPTION = re.compile(rf"\w*({_SECRET})\w*", re.IGNORECASE)
+# NAME=value or "NAME": "value" in what is handed to workers, or a URL with a password
+_SECRET_VALUE = re.compile(rf"({_SECRET})\w*[\"']?\s*[=:]\s*\S|://[^/?\s@]+@", re.IGNORECASE)
 _RAISED_ON_WORKER = re.compile(
     r"transforms\.errors\.(\w+): (E_[A-Z0-9_]+)(?: \[while running '[^']*'\])?: (.+?)(?: \[while running '[^']*'\])?$",
     re.MULTILINE,
@@ -31,9 +35,10 @@ def parse_options(arguments: Sequence[str]) -> PipelineOptions:
     """Beam's options, with a runner that Beam knows.
 
     Raises:
-        UsageError: E_RUNNER, E_FLINK_JAVA, E_FLINK_CLUSTER, E_FLINK_JOB_SERVER.
+        UsageError: E_STORE_SECRET, E_RUNNER, E_FLINK_JAVA, E_FLINK_CLUSTER, E_FLINK_JOB_SERVER.
     """
     options = PipelineOptions(list(arguments))
+    _refuse_secrets(arguments)
     options.view_as(SetupOptions).save_main_session = False
     try:
         create_runner(options.view_as(StandardOptions).runner or FnApiRunner.__name__)
@@ -44,6 +49,19 @@ def parse_options(arguments: Sequence[str]) -> PipelineOptions:
         named = flink.flink_master, flink.flink_version, flink.flink_job_server_jar
         flink.flink_job_server_jar = checked_job_server(*named)
     return options
+
+
+def _refuse_secrets(arguments: Sequence[str]) -> None:
+    """Beam writes its options into the job's description, which job servers and clouds show to whoever may look."""
+    for argument in arguments:
+        name = argument.lstrip("-").partition("=")[0]
+        if (argument.startswith("-") and _SECRET_OPTION.fullmatch(name)) or _SECRET_VALUE.search(argument):
+            what = f"the option {errors.quoted(name)}" if argument.startswith("-") else "an option's value"
+            raise errors.UsageError(
+                "E_STORE_SECRET",
+                f"{what} for Beam holds credentials, which would stand in the job's description; take it out, and give"
+                " them by the environment of launcher and workers: docs/stores.md",
+            )
 
 
 def describes_only(options: PipelineOptions) -> bool:

@@ -6,19 +6,40 @@ Every code is described in docs/errors.md; a test compares the two.
 from __future__ import annotations
 
 import dataclasses
+import re
 
 MAX_MESSAGE_CHARACTERS = 500
 MAX_PAYLOAD_BYTES = 32
 
 
+# A URL's name and password, or its signature: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html,
+# https://learn.microsoft.com/azure/storage/common/storage-sas-overview
+_IN_URLS = re.compile(
+    r"(?<=://)[^/?\s@'\"]+(?=@)"
+    r"|(?<=[?&])((?:sig|signature|x-(?:amz|goog)-[a-z-]+|awsaccesskeyid|\w*token|\w*key|\w*secret)=)[^&\s'\"]+",
+    re.IGNORECASE,
+)
+
+
+def without_secrets(text: str) -> str:
+    """The same with `…` for credentials in URLs: nobody means them to be said again."""
+    return _IN_URLS.sub(lambda found: f"{found[1] or ''}…", text)
+
+
+def printable(text: object) -> str:
+    """A stranger's words for a terminal: what it would obey appears as its escape, all but the ends of lines."""
+    return "".join(mark if mark.isprintable() or mark == "\n" else repr(mark)[1:-1] for mark in str(text))
+
+
 def quoted(value: object) -> str:
     """A value from a stranger, shown safely: `repr`, cut at 32 bytes."""
-    text = repr(value)
+    text = without_secrets(repr(value))
     return text if len(text) <= MAX_PAYLOAD_BYTES else text[: MAX_PAYLOAD_BYTES - 1] + "…"
 
 
 def _plain(message: str) -> str:
     """One line without control characters: names come from strangers, and a terminal obeys what it is shown."""
+    message = without_secrets(message)
     return " ".join("".join(mark for mark in message if mark.isprintable() or mark.isspace()).split())
 
 

@@ -124,6 +124,7 @@ def _manifest(plan: RunPlan, place: Place, totals: Totals, done: WorkDone) -> di
         "rows_by_status": {status: totals.by_status[status] for status in part.STATUSES},
         "groups": {columns.input: list(columns.groups.names) for columns in plan.job.attributions if columns.groups},
         "rounding": _rounding(plan.job, totals),
+        "model_trusted": plan.job.model.trust,
         "hoisted": dict(plan.hoisted),
         "baseline_outputs": list(plan.baseline_outputs),
         "batch_sizes": sorted(totals.batch_sizes),

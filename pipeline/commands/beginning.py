@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from transforms.errors import printable
+
 
 def import_vertex(
     spec: Annotated[pathlib.Path, typer.Argument(metavar="EXPLANATION_SPEC.json", help="A Vertex AI ExplanationSpec.")],
@@ -28,8 +30,8 @@ def import_vertex(
         return
     write_config(translation, out)
     for note in translation.notes:
-        typer.echo(note)
-    typer.echo(f"{out} is written; fill in what is named above, then `attribeam plan {out}`")
+        typer.echo(printable(note))
+    typer.echo(printable(f"{out} is written; fill in what is named above, then `attribeam plan {out}`"))
 
 
 def demo(

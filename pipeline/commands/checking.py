@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from pipeline.commands.options import RunDirectory, Trusted
+from transforms.errors import printable
 
 
 def inspect(path: Annotated[str, typer.Argument(help="A model, or a dataset: file, directory or glob.")]) -> None:
@@ -35,10 +36,10 @@ def verify(
 
     faults = verify_run(open_place(out), deep)
     for fault in faults:
-        typer.echo(fault)
+        typer.echo(printable(fault))
     if faults:
         raise typer.Exit(1)
-    typer.echo(f"{out} holds" + (", every value of it" if deep else ""))
+    typer.echo(printable(f"{out} holds{', every value of it' if deep else ''}"))
 
 
 def evaluate(

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from pipeline.commands.options import BeamOptions, ConfigPath, Overrides, RunDirectory, Trusted
+from transforms.errors import printable
 
 Accelerator = Annotated[str | None, typer.Option(metavar="HINT", help="GPUs of Dataflow workers: docs/running.md.")]
 MinRam = Annotated[str | None, typer.Option(metavar="SIZE", help="Memory of Dataflow workers that explain: 16GiB.")]
@@ -30,7 +31,8 @@ def run(
     from pipeline.resources import Resources
 
     loaded, resources = load_config(config, overrides or ()), Resources(accelerator, min_ram)
-    typer.echo(launch(loaded, config.parent.resolve(), beam_options or (), None, trust or (), resources).describe())
+    outcome = launch(loaded, config.parent.resolve(), beam_options or (), None, trust or (), resources)
+    typer.echo(printable(outcome.describe()))
 
 
 def plan(

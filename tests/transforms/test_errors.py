@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pathlib
 import pickle
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from transforms.errors import AttribeamError, Fault, QuarantineError, UsageError, quoted
 
+CATALOGUE = pathlib.Path(__file__).parent.parent.parent / "docs/errors.md"
 KINDS = {AttribeamError: 1, UsageError: 2, QuarantineError: 3}
 
 
@@ -71,3 +76,22 @@ def test_control_characters_reach_no_terminal(message: str, shown: str) -> None:
     assert AttribeamError("E_TEST", message).message == shown
     assert Fault("E_TEST", message).message == shown
     assert shown.isprintable()
+
+
+@given(st.text(), st.integers(1, 2000), st.sampled_from([*KINDS, Fault]))
+def test_whatever_a_message_repeats_it_is_one_short_printable_line(name: str, times: int, kind: type) -> None:
+    error = kind("E_TEST", f"{name * times} is no {quoted(name * times)}")
+    said = f"{error.code}: {error.message}" if kind is not Fault else error.message
+    assert len(said) <= 500
+    assert said.isprintable()
+
+
+def test_every_code_has_a_cause_an_example_and_a_remedy() -> None:
+    lines = [line for line in CATALOGUE.read_text(encoding="utf-8").splitlines() if line.startswith("| `E_")]
+    codes = [re.match(r"\| `(E_[A-Z0-9_]+)` \|", line)[1] for line in lines]  # type: ignore[index]
+    assert len(codes) > 100
+    assert len(set(codes)) == len(codes)
+    for line in lines:
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        assert len(cells) == 4 and all(cells), line
+        assert len(cells[2]) <= 500, "an example is as long as a message at most"

@@ -27,6 +27,8 @@ class ModelConfig(Settings):
             models), or the name of an op of a SavedModel's graph.
         activation: applied to the output before it is explained; softmax over its last axis.
         classes: names of the entries of the output's last axis, or the path of a text file with one a line.
+        trust: load it although it could do more than arithmetic.
+        sha256: of the model's files, as `attribeam inspect` prints it; another model is refused.
     """
 
     path: str
@@ -35,6 +37,8 @@ class ModelConfig(Settings):
     layer: str | None = None
     activation: Literal["softmax", "sigmoid"] | None = None
     classes: tuple[str, ...] | str | None = None
+    trust: bool = False
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
 
 
 class Noise(Settings):

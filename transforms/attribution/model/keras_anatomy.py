@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from transforms.attribution.model import risks
 from transforms.attribution.model.anatomy_parts import (
     LayerInfo,
     Parts,
@@ -19,7 +18,9 @@ from transforms.attribution.model.anatomy_parts import (
     parse_json,
 )
 from transforms.attribution.model.keras_affine import affine_layers
+from transforms.attribution.model.keras_archive import archive_risks
 from transforms.attribution.model.keras_config import is_functional, layers_of, name_of, objects, references
+from transforms.attribution.model.keras_risks import keras_risks
 
 MAX_CONFIG_BYTES = 64 << 20
 SAME_SHAPE_LAYERS = frozenset(
@@ -44,7 +45,17 @@ def _keras_parts(place: pathlib.Path) -> Parts:
     config, versions = files["config.json"], {"keras": str(files["metadata.json"]["keras_version"])}
     layers = tuple(_keras_layers(config, "", affine_layers(config)))
     signature = SignatureInfo("serving_default", _keras_inputs(config), _keras_outputs(config))
-    return Parts((signature,), layers, risks.keras_risks(config), versions)
+    return Parts((signature,), layers, read_keras_risks(place), versions)
+
+
+def read_keras_risks(place: pathlib.Path) -> tuple[str, ...]:
+    """What a .keras file could do besides arithmetic.
+
+    Raises:
+        UsageError: E_MODEL_INVALID.
+    """
+    config = parse_json(_unzipped(place)["config.json"], str(place), "config.json")
+    return keras_risks(config) + archive_risks(place)
 
 
 def _unzipped(place: pathlib.Path) -> dict[str, bytes]:

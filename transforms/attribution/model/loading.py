@@ -31,7 +31,7 @@ class Callee:
 
 
 def load(config: ModelConfig) -> Callee:
-    """Load the model at `config.path`.
+    """Load the model at `config.path`, which runs what code it holds.
 
     Raises:
         UsageError: E_MODEL_LOAD when TensorFlow cannot load it; E_MODEL_SIGNATURE, E_MODEL_OUTPUT when there is none
@@ -73,7 +73,7 @@ def _keras(config: ModelConfig) -> Callee:
     import keras
 
     try:
-        model = keras.saving.load_model(config.path, compile=False, safe_mode=True)
+        model = keras.saving.load_model(config.path, compile=False, safe_mode=not config.trust)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise _cannot_load(config, error) from error
     if not getattr(model, "inputs", None):

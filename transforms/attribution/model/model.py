@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from transforms.attribution.config import ModelConfig
-from transforms.attribution.model import anatomy, freezing, layers, loading, stem
+from transforms.attribution.model import admission, freezing, layers, loading, stem
 from transforms.attribution.model.differentiable import cut_at_casts, not_differentiable
 from transforms.attribution.model.loading import Callee
 from transforms.attribution.model.model_input import ModelInput
@@ -109,14 +109,18 @@ class Model:
 
 
 def load_model(config: ModelConfig, hoist: bool = True) -> Model:
-    """Load, select the signature and the output, freeze, and cut behind the affine stem if `hoist`.
+    """Check what it could do, load, select signature and output, freeze, and cut behind the affine stem if `hoist`.
 
     Raises:
-        UsageError: E_MODEL_MISSING, E_MODEL_INVALID, E_MODEL_H5, E_MODEL_LOAD, E_MODEL_SIGNATURE, E_MODEL_OUTPUT,
-            E_MODEL_OUTPUT_SHAPE, E_MODEL_ACTIVATION, E_MODEL_INPUT_SHAPE, E_MODEL_INPUT_DTYPE,
-            E_MODEL_NOT_DIFFERENTIABLE, E_MODEL_LAYER, E_TARGET_CLASSES.
+        UsageError: E_MODEL_MISSING, E_MODEL_INVALID, E_MODEL_H5, E_MODEL_RISKY, E_MODEL_DIGEST, E_MODEL_LOAD,
+            E_MODEL_SIGNATURE, E_MODEL_OUTPUT, E_MODEL_OUTPUT_SHAPE, E_MODEL_ACTIVATION, E_MODEL_INPUT_SHAPE,
+            E_MODEL_INPUT_DTYPE, E_MODEL_NOT_DIFFERENTIABLE, E_MODEL_LAYER, E_TARGET_CLASSES, E_SCRATCH_FULL.
     """
-    digest = anatomy.digest(config.path)
+    with admission.admitted(config) as (path, digest):
+        return _loaded(config.model_copy(update={"path": path}), digest, hoist)
+
+
+def _loaded(config: ModelConfig, digest: str, hoist: bool) -> Model:
     callee = loading.load(config)
     concrete = freezing.flat_function(callee)
     output = describe_output(concrete.outputs[0], config)

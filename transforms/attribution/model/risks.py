@@ -1,168 +1,144 @@
-"""What a model could do besides arithmetic: files, network, Python. Read from its description, nothing is run.
+"""What a SavedModel could do besides arithmetic: files, network, Python. Read from its description, nothing is run.
 
-The scan is a reading aid, not a sandbox: it finds the ways out that are known. A model from a stranger belongs into
-a container without a network.
+The scan finds the ways out that are known; it is no sandbox. A model from a stranger belongs into a container without a
+network all the same.
 """
 
 from __future__ import annotations
 
 import collections
-import dataclasses
-import re
-from collections.abc import Iterable, Iterator, Mapping
+import pathlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from transforms.attribution.model.graph_reach import (
+    Graph,
+    Reached,
+    called_functions,
+    origin,
+    reachable,
+    signature_nodes,
+)
+from transforms.attribution.model.op_risks import runs_where_it_stands, what_it_does
 from transforms.errors import quoted
 
-# SaveV2 and its kin are in every model, but only its saver calls them: reached from a signature they write files.
-# RestoreV2 is reached from the table restorers that run at load time, so it says nothing.
-RISKY_OPS = tuple(
-    (does, re.compile(pattern))
-    for does, pattern in (
-        ("runs Python code", r"(Eager)?PyFunc(Stateless)?|GeneratorDataset"),
-        ("runs native code", r"XlaCustomCall(V2)?|CustomPluginOp"),
-        ("writes files", r"WriteFile|Save(V2|Slices)?|MergeV2Checkpoints|(Distributed)?Save(Dataset(V2)?)?"),
-        ("writes files", r"Create(Summary(File|Db)Writer)|(Snapshot(Chunk)?Dataset|CacheDataset)(V2)?"),
-        ("reads files", r"ReadFile|(Experimental)?MatchingFiles(Dataset)?|LoadAndRemapMatrix|LoadDataset"),
-        ("reads files", r"InitializeTableFromTextFile(V2)?|ListSnapshotChunksDataset|Snapshot(Nested)?DatasetReader"),
-        ("reads files", r"(WholeFile|TextLine|FixedLengthRecord|TFRecord|LMDB)Reader(V2)?"),
-        ("reads files", r"(Experimental)?(TFRecord|TextLine|FixedLengthRecord|CSV|LMDB)Dataset(V2)?"),
-        ("opens a database or a server", r"(Experimental)?SqlDataset|Bigtable\w*|(Register|DataService)Dataset(V\d)?"),
-        ("talks to other processes", r"_?(Host)?(Send|Recv)|Collective\w*|RemoteCall|Rpc\w*|TryRpc"),
-        ("changes how files are reached", r"FileSystemSetConfiguration"),
-        (
-            "prints what it computes",
-            r"Print(V2)?|Debug(NanCount|(Gradient)?(Ref)?Identity(V[23])?|NumericSummary(V2)?)",
-        ),
-    )
-)
 RUN_AT_LOAD = frozenset({"_initialize", "_create_resource", "_destroy_resource"})
 INIT_COLLECTIONS = ("saved_model_main_op", "saved_model_init_op", "legacy_init_op", "table_initializer")
-
-SAFE_KERAS_MODULES = re.compile(
-    r"keras(\.(src\.)?(activations|constraints|dtype_policies|engine|initializers|layers|losses|metrics|models|ops"
-    r"|optimizers|quantizers|random|regularizers|tree)(\.\w+)*)?"
-)
-RISKY_KERAS_CLASSES = {
-    "__lambda__": "Python bytecode",
-    "Lambda": "runs a Python function",
-    "TFSMLayer": "loads a SavedModel from a path",
-    "TorchModuleWrapper": "unpickles a PyTorch module",
-    "JaxLayer": "runs a Python function",
-    "FlaxLayer": "runs a Python function",
-}
+RESTORES = frozenset({"Restore", "RestoreSlice", "RestoreV2"})
+TABLE_FILES = frozenset({"InitializeTableFromTextFile", "InitializeTableFromTextFileV2"})
 
 
-@dataclasses.dataclass(frozen=True)
-class Graph:
-    """A meta graph's nodes and functions by name; `gradients`: custom gradients' functions by what they derive."""
-
-    nodes: Mapping[str, Any]
-    functions: Mapping[str, Any]
-    gradients: Mapping[str, str]
-
-    @classmethod
-    def of(cls, meta_graph: Any) -> Graph:
-        """Index a `MetaGraphDef`."""
-        library = meta_graph.graph_def.library
-        gradients = {entry.registered_op_type: entry.gradient_func for entry in library.registered_gradients}
-        gradients.update((entry.function_name, entry.gradient_func) for entry in library.gradient)
-        return cls(
-            {node.name: node for node in meta_graph.graph_def.node},
-            {function.signature.name: function for function in library.function},
-            gradients,
-        )
-
-
-def reachable(graph: Graph, nodes: Iterable[str], functions: Iterable[str] = ()) -> Iterator[tuple[str, Any]]:
-    """(path, NodeDef) of all that can run for those main-graph nodes and functions; each function once.
-
-    The path is the node's name in the flat graph: the call nodes it is inlined through, joined by `/`.
-    """
-    waiting = collections.deque(("", name) for name in functions)
-    for name in _ancestors(graph.nodes, nodes):
-        yield name, graph.nodes[name]
-        waiting.extend((name, called) for called in _called(graph, graph.nodes[name]))
-    seen = set()
-    while waiting:
-        path, name = waiting.popleft()
-        if name in seen or name not in graph.functions:
-            continue
-        seen.add(name)
-        # a loaded signature is its wrapper: names in the flat graph start inside it
-        prefix = "" if "signature_wrapper" in name or not path else f"{path}/"
-        for node in graph.functions[name].node_def:
-            yield prefix + node.name, node
-            waiting.extend((prefix + node.name, called) for called in _called(graph, node))
-
-
-def _ancestors(nodes: Mapping[str, Any], names: Iterable[str]) -> Iterator[str]:
-    waiting, seen = list(names), set()
-    while waiting:
-        name = waiting.pop().removeprefix("^").partition(":")[0]
-        if name in nodes and name not in seen:
-            seen.add(name)
-            yield name
-            waiting.extend(nodes[name].input)
-
-
-def _called(graph: Graph, node: Any) -> list[str]:
-    """Names of the functions a node calls, their gradients included: explaining a model runs those too."""
-    names = {node.op, *_function_names(node.attr)}
-    keys = set(names)
-    if "_gradient_op_type" in node.attr:
-        keys.add(node.attr["_gradient_op_type"].s.decode(errors="replace"))
-    return sorted(names | {graph.gradients[key] for key in keys if key in graph.gradients})
-
-
-def _function_names(attributes: Mapping[str, Any]) -> Iterator[str]:
-    for value in attributes.values():
-        for function in [*([value.func] if value.HasField("func") else []), *value.list.func]:
-            yield function.name
-            yield from _function_names(function.attr)
-
-
-def signature_nodes(signature: Any) -> list[str]:
-    """The main graph's tensors that a `SignatureDef` returns."""
-    return [name for info in signature.outputs.values() for name in _tensor_names(info)]
-
-
-def _tensor_names(info: Any) -> list[str]:
-    sparse, parts = info.coo_sparse, info.composite_tensor.components
-    names = [info.name, sparse.values_tensor_name, sparse.indices_tensor_name, sparse.dense_shape_tensor_name]
-    return [name for name in names if name] + [name for part in parts for name in _tensor_names(part)]
-
-
-def saved_model_risks(meta_graph: Any) -> tuple[str, ...]:
+def saved_model_risks(model: Any) -> tuple[str, ...]:
     """One line for each kind of op that reaches outside, of those that loading, calling or deriving it can run.
 
     Args:
-        meta_graph: a `MetaGraphDef`.
+        model: a `SavedModel`; each of its meta graphs counts.
     """
-    graph = Graph.of(meta_graph)
-    found: dict[str, str] = {}
-    for _, node in reachable(graph, _root_nodes(meta_graph), _root_functions(meta_graph.object_graph_def)):
-        does = None if node.op in graph.functions else _does(node.op)
+    return tuple(dict.fromkeys(line for meta_graph in model.meta_graphs for line in _meta_graph_risks(meta_graph)))
+
+
+def _meta_graph_risks(meta_graph: Any) -> Iterator[str]:
+    graph, found = Graph.of(meta_graph), dict[str, str]()
+    yield from _twice(meta_graph)
+    inside = _Model(meta_graph, graph)
+    for reached in inside.reached():
+        op = reached.node.op
+        does = None if op in graph.functions else inside.does(reached)
         if does is not None:
-            found.setdefault(node.op, f"{node.op[:64]}: {does} (node {quoted(node.name)})")
-    return tuple(found[op] for op in sorted(found))
+            found.setdefault(op, f"{op[:64]}: {does} (node {quoted(reached.node.name)})")
+    yield from (found[op] for op in sorted(found))
 
 
-def _does(op: str) -> str | None:
-    from tensorflow.python.framework import op_def_registry
+def _twice(meta_graph: Any) -> Iterator[str]:
+    """Names that mean two things: what is scanned must be what TensorFlow takes."""
+    functions = collections.Counter(function.signature.name for function in meta_graph.graph_def.library.function)
+    nodes = collections.Counter(node.name for node in meta_graph.graph_def.node)
+    for what, names in (("functions", functions), ("nodes", nodes)):
+        yield from (f"{count} {what} of the name {quoted(name)}" for name, count in names.items() if count > 1)
 
-    for does, pattern in RISKY_OPS:
-        if pattern.fullmatch(op):
-            return does
-    return None if op_def_registry.get(op) else "is no op of this TensorFlow; it needs a native library"
+
+class _Model:
+    """One meta graph, and what in it reads the model's own files as a model must."""
+
+    def __init__(self, meta_graph: Any, graph: Graph) -> None:
+        self._meta_graph, self._graph = meta_graph, graph
+        self._called = called_functions(graph)
+        self._assets = _asset_arguments(meta_graph, graph)
+
+    def reached(self) -> Iterator[Reached]:
+        """What a load, a call or a gradient can run, and what runs wherever it stands."""
+        graph = self._graph
+        yield from reachable(graph, self._root_nodes(), _root_functions(self._meta_graph.object_graph_def), named=True)
+        for restored in reachable(graph, [self._meta_graph.saver_def.restore_op_name], named=True):
+            if not self._restores_itself(restored):
+                yield restored
+        everywhere = [(name, node) for name, function in graph.functions.items() for node in function.node_def]
+        everywhere += [("", node) for node in graph.nodes.values()]
+        standing = {op for op in {node.op for _, node in everywhere} if runs_where_it_stands(op)}
+        yield from (Reached(node.name, node, name) for name, node in everywhere if node.op in standing)
+
+    def does(self, reached: Reached) -> str | None:
+        """What an op does outside of the model."""
+        if reached.node.op in TABLE_FILES and self._reads_an_asset(reached):
+            return None
+        return what_it_does(reached.node.op)
+
+    def _root_nodes(self) -> list[str]:
+        found = self._meta_graph
+        names = [name for signature in found.signature_def.values() for name in signature_nodes(signature)]
+        for key in INIT_COLLECTIONS:
+            if key in found.collection_def:
+                names.extend(found.collection_def[key].node_list.value)
+        return names
+
+    def _restores_itself(self, restored: Reached) -> bool:
+        """Whether an op reads the model's own checkpoint: the saver's ops are in every model.
+
+        TensorFlow 2 does not run them to load; of a model of TensorFlow 1 it does, and then feeds the path.
+        """
+        if restored.node.op not in RESTORES:
+            return False
+        if self._meta_graph.HasField("object_graph_def"):
+            return True
+        fed = self._meta_graph.saver_def.filename_tensor_name.partition(":")[0]
+        return not restored.function and origin(self._graph.nodes, restored.node.input[0]) == fed
+
+    def _reads_an_asset(self, reached: Reached) -> bool:
+        """Whether the file of a table comes with the model. Who else calls the function could hand it another."""
+        if len(reached.node.input) < 2 or reached.function in self._called:
+            return False
+        function = self._graph.functions.get(reached.function)
+        nodes = {node.name: node for node in function.node_def} if function else self._graph.nodes
+        return origin(nodes, reached.node.input[1]) in self._assets.get(reached.function, ())
 
 
-def _root_nodes(meta_graph: Any) -> list[str]:
-    names = [name for signature in meta_graph.signature_def.values() for name in signature_nodes(signature)]
-    for key in INIT_COLLECTIONS:
-        if key in meta_graph.collection_def:
-            names.extend(meta_graph.collection_def[key].node_list.value)
-    return [*names, meta_graph.saver_def.restore_op_name]
+def _asset_arguments(meta_graph: Any, graph: Graph) -> Mapping[str, frozenset[str]]:
+    """By function, the arguments that a loader binds to files of the model; under "", the main graph's nodes."""
+    objects, assets = meta_graph.object_graph_def, meta_graph.asset_file_def
+    plain = [_is_plain(asset.filename) for asset in assets]
+    found = {"": frozenset(asset.tensor_info.name.partition(":")[0] for asset in assets if _is_plain(asset.filename))}
+    for name, concrete in objects.concrete_functions.items():
+        if name not in graph.functions:
+            continue
+        arguments = [argument.name for argument in graph.functions[name].signature.input_arg]
+        captured = arguments[len(arguments) - len(concrete.bound_inputs) :]
+        found[name] = frozenset(
+            argument
+            for argument, bound in zip(captured, concrete.bound_inputs, strict=False)
+            if 0 <= bound < len(objects.nodes) and _is_asset(objects.nodes[bound], plain)
+        )
+    return found
+
+
+def _is_asset(node: Any, plain: list[bool]) -> bool:
+    index = node.asset.asset_file_def_index
+    return bool(node.WhichOneof("kind") == "asset" and 0 <= index < len(plain) and plain[index])
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a file's name stays in the folder of assets."""
+    path = pathlib.PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "://" not in name
 
 
 def _root_functions(object_graph: Any) -> list[str]:
@@ -175,39 +151,3 @@ def _root_functions(object_graph: Any) -> list[str]:
     nodes = [object_graph.nodes[index] for index in sorted(wanted) if 0 <= index < len(object_graph.nodes)]
     bare = [node.bare_concrete_function.concrete_function_name for node in nodes]
     return [name for node in nodes for name in node.function.concrete_functions] + [name for name in bare if name]
-
-
-def keras_risks(config: Any) -> tuple[str, ...]:
-    """One line for each object of a Keras configuration (parsed JSON) that brings or runs code of its own."""
-    found: set[str] = set()
-    waiting = [config]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            found.update(_object_risks(value))
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
-    return tuple(sorted(found))
-
-
-def _object_risks(value: Mapping[str, Any]) -> Iterator[str]:
-    kind, module, registered = value.get("class_name"), value.get("module"), value.get("registered_name")
-    if not isinstance(kind, str):
-        return
-    if kind in RISKY_KERAS_CLASSES:
-        yield f"{kind}: {RISKY_KERAS_CLASSES[kind]}"
-    if module is not None and not _is_keras(module):
-        yield f"{quoted(kind)}: not a Keras class but of the module {quoted(module)}"
-    elif ">" in kind or registered not in (None, kind):
-        yield f"{quoted(kind)}: a custom class, registered as {quoted(registered or kind)}"
-    elif module is None and registered is not None:
-        yield f"{quoted(kind)}: a custom class"
-    inner = value.get("config")
-    if isinstance(inner, dict) and isinstance(inner.get("vocabulary"), str):
-        yield f"{quoted(kind)}: reads its vocabulary from the file {quoted(inner['vocabulary'])}"
-
-
-def _is_keras(module: object) -> bool:
-    """Whether Keras keeps only layers, losses and the like there: `keras.utils.get_file` is Keras, and downloads."""
-    return SAFE_KERAS_MODULES.fullmatch(str(module)) is not None

@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from transforms.attribution.model import risks
 from transforms.attribution.model.anatomy_parts import (
     LayerInfo,
     Parts,
@@ -16,6 +15,8 @@ from transforms.attribution.model.anatomy_parts import (
     invalid,
     read_bytes,
 )
+from transforms.attribution.model.graph_reach import Graph, reachable, signature_nodes
+from transforms.attribution.model.risks import saved_model_risks
 from transforms.errors import quoted
 
 # ops between layers that nobody would explain
@@ -25,6 +26,8 @@ UNINTERESTING_OPS = frozenset(
 )
 # ops that look up rows, and the attribute that has the type of what they give
 GATHERS = {"GatherV2": "Tparams", "ResourceGather": "dtype"}
+# of the same model in other forms, which a loader might take first
+OTHER_DESCRIPTIONS = ("saved_model.pbtxt", "saved_model.cpb")
 DT_FLOATS = frozenset({1, 2, 14, 19})  # DT_FLOAT, DT_DOUBLE, DT_BFLOAT16, DT_HALF
 
 
@@ -34,9 +37,7 @@ def read_saved_model(place: pathlib.Path) -> Parts:
     Raises:
         UsageError: E_MODEL_INVALID.
     """
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    model = _parsed(saved_model_pb2.SavedModel(), place / "saved_model.pb")
+    model = _saved_model(place)
     tags = [sorted(graph.meta_info_def.tags) for graph in model.meta_graphs]
     served = [graph for graph in model.meta_graphs if "serve" in graph.meta_info_def.tags]
     if not served:
@@ -47,7 +48,27 @@ def read_saved_model(place: pathlib.Path) -> Parts:
     layers = tuple(_op_layers(served[0], signatures))
     versions = {"tensorflow": served[0].meta_info_def.tensorflow_version}
     shown = tuple(SignatureInfo(key, _tensors(one.inputs), _tensors(one.outputs)) for key, one in signatures.items())
-    return Parts(shown, layers, risks.saved_model_risks(served[0]), versions)
+    return Parts(shown, layers, _risks(model, place), versions)
+
+
+def read_saved_model_risks(place: pathlib.Path) -> tuple[str, ...]:
+    """What a SavedModel could do besides arithmetic.
+
+    Raises:
+        UsageError: E_MODEL_INVALID.
+    """
+    return _risks(_saved_model(place), place)
+
+
+def _risks(model: Any, place: pathlib.Path) -> tuple[str, ...]:
+    others = [name for name in OTHER_DESCRIPTIONS if (place / name).exists()]
+    return saved_model_risks(model) + tuple(f"beside saved_model.pb, a {name} that may be loaded" for name in others)
+
+
+def _saved_model(place: pathlib.Path) -> Any:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    return _parsed(saved_model_pb2.SavedModel(), place / "saved_model.pb")
 
 
 def _parsed(message: Any, file: pathlib.Path) -> Any:
@@ -79,8 +100,8 @@ def _dtype(number: int) -> str:
 
 def _op_layers(meta_graph: Any, signatures: Mapping[str, Any]) -> Iterator[LayerInfo]:
     """The ops that give floats, a batch of them: those that can be explained."""
-    names = [name for signature in signatures.values() for name in risks.signature_nodes(signature)]
-    nodes = dict(risks.reachable(risks.Graph.of(meta_graph), names))
+    names = [name for signature in signatures.values() for name in signature_nodes(signature)]
+    nodes = {found.path: found.node for found in reachable(Graph.of(meta_graph), names)}
     for path, node in nodes.items():
         shapes = node.attr["_output_shapes"].list.shape if "_output_shapes" in node.attr else ()
         shape = _shape(shapes[0]) if shapes else None

@@ -28,8 +28,11 @@ def test_what_is_no_model(function, tmp_path):
     assert code_of(function, str(tmp_path)) == "E_MODEL_INVALID"
     (tmp_path / "text.keras").write_text("hello " * 300)
     assert code_of(function, str(tmp_path / "text.keras")) == "E_MODEL_INVALID"
+
+
+def test_hdf5_is_not_looked_into(tmp_path):
     sequential().save(tmp_path / "old.h5")
-    assert code_of(function, str(tmp_path / "old.h5")) == "E_MODEL_H5"
+    assert code_of(anatomy.dissect, str(tmp_path / "old.h5")) == "E_MODEL_H5"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import tensorflow as tf
 from anatomy_models import OwnFunction, Writer, exported, saved
 from keras import layers
 
-from transforms.attribution.model import anatomy, risks
+from transforms.attribution.model import anatomy, keras_risks
 
 
 @keras.saving.register_keras_serializable("test_risks")
@@ -37,8 +37,8 @@ def test_keras_code_is_flagged(tmp_path):
 )
 def test_harmful_keras_objects_are_found_anywhere(harmful):
     clean = {"module": "keras.layers", "class_name": "Dense", "config": {"activation": "relu"}, "registered_name": None}
-    assert risks.keras_risks({"layers": [clean]}) == ()
-    assert len(risks.keras_risks({"layers": [clean, {"deep": [[harmful]]}]})) == 1
+    assert keras_risks.keras_risks({"layers": [clean]}) == ()
+    assert len(keras_risks.keras_risks({"layers": [clean, {"deep": [[harmful]]}]})) == 1
 
 
 def test_a_signature_that_writes_a_file_is_flagged_and_does_not_write(tmp_path):

@@ -18,6 +18,7 @@ from transforms.errors import UsageError, quoted
 from transforms.records.config import FeatureConfig, InputConfig, OutputConfig
 from transforms.records.feature import MAX_LENGTH
 from transforms.settings import Settings
+from transforms.storage.listing import path_exists
 from transforms.storage.staging import staged
 from transforms.storage.url import is_url, parse_url
 
@@ -149,7 +150,7 @@ def _under(root: pathlib.Path, config: JobConfig) -> JobConfig:
     with staged(absolute(classes)) if isinstance(classes, str) else contextlib.nullcontext(classes) as found:
         named = read_class_names(found) or None
     model = config.model.model_copy(update={"path": absolute(config.model.path), "classes": named})
-    files = [absolute(path) if (root / path).exists() else _pattern(root, path) for path in config.input.files]
+    files = [absolute(path) if path_exists(root / path) else _pattern(root, path) for path in config.input.files]
     source = config.input.model_copy(update={"files": files})
     output = config.output.model_copy(update={"path": absolute(config.output.path)})
     return config.model_copy(update={"model": model, "input": source, "output": output})

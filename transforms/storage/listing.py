@@ -38,6 +38,14 @@ def list_files(patterns: Sequence[str]) -> list[str]:
     return list(found)
 
 
+def path_exists(path: pathlib.Path) -> bool:
+    """Whether a local path exists; none of a name that no file system takes."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def open_file(path: str) -> BinaryIO:
     """A seekable binary reader of a local file or an object (read by ranges)."""
     if not is_url(path):
@@ -64,11 +72,12 @@ def file_bytes(path: str) -> int:
 
 def _local(pattern: str) -> Iterable[str]:
     path = pathlib.Path(pattern)
-    if path.is_file():
-        return [pattern]
+    if not path_exists(path):
+        names = [] if "\0" in pattern else glob.glob(pattern, recursive=True)  # noqa: PTH207 - pathlib's glob takes no absolute pattern
+        return sorted(name for name in names if pathlib.Path(name).is_file())
     if path.is_dir():
         return sorted(_below_folder(str(path)))
-    return sorted(name for name in glob.glob(pattern, recursive=True) if pathlib.Path(name).is_file())  # noqa: PTH207 - pathlib's glob takes no absolute pattern
+    return [pattern] if path.is_file() else []
 
 
 def _below_folder(folder: str) -> Iterator[str]:

@@ -85,16 +85,6 @@ def test_ops_that_reach_outside_are_flagged(function, op, tmp_path):
     assert [flag.partition(":")[0] for flag in anatomy.dissect(path).risks] == [op]
 
 
-def test_an_initialiser_that_reads_a_file_is_flagged(tmp_path):
-    (tmp_path / "words").write_text("a\nb\n")
-    whole, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
-    source = tf.lookup.TextFileInitializer(str(tmp_path / "words"), tf.string, whole, tf.int64, number)
-    module = OwnFunction(lambda x: x)
-    module.table = tf.lookup.StaticHashTable(source, -1)
-    (flag,) = anatomy.dissect(exported(module, tmp_path / "m")).risks
-    assert flag.startswith("InitializeTableFromTextFileV2: reads files")
-
-
 def test_an_op_of_a_native_library_is_flagged(tmp_path):
     path = pathlib.Path(exported(OwnFunction(lambda x: tf.nn.softsign(x)), tmp_path / "m"))
     file = path / "saved_model.pb"

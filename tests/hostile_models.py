@@ -240,6 +240,18 @@ def two_functions_of_one_name(folder: pathlib.Path, canary: pathlib.Path) -> str
     return edited(exported(folder, lambda x: x * 2), edit)
 
 
+def signatures_of_another_kind(folder: pathlib.Path, canary: pathlib.Path) -> str:
+    """A dict in place of the map of signatures, and a harmless table of contents."""
+
+    def edit(meta_graph: Any) -> None:
+        meta_graph.signature_def["serving_default"].outputs.clear()
+        for node in meta_graph.object_graph_def.nodes:
+            if node.user_object.identifier == "signature_map":
+                node.user_object.identifier = "trackable_dict_wrapper"
+
+    return edited(writes(folder, canary), edit)
+
+
 def second_description(folder: pathlib.Path, canary: pathlib.Path) -> str:
     path = exported(folder, lambda x: x * 2)
     (folder / "saved_model.cpb").write_bytes(b"")
@@ -294,6 +306,8 @@ SAVED_MODELS: Mapping[str, Make] = {
     "Abort": reads(lambda: tf.raw_ops.Abort()),
     "a table's file": reads(read_a_table),
     "a function that nobody calls": reads_where_nobody_calls,
+    "signatures of another kind": signatures_of_another_kind,
+    "a graph within a tensor": reads(lambda: tf.raw_ops.DatasetFromGraph(graph_def=b"")),
     "an asset outside": asset_outside,
     "an asset by another call": asset_by_another_call,
     "an op of a native library": native_op,

@@ -100,6 +100,8 @@ def kind_of(path: str) -> Kind:
             return "saved_model"
         names = ", ".join(sorted(quoted(entry.name) for entry in place.iterdir())[:5])
         raise invalid(path, f"the directory has no saved_model.pb; it has {names or 'nothing'}")
+    if not place.is_file():  # a pipe would be waited for
+        raise invalid(path, "it is neither a file nor a directory")
     start = read_bytes(place, len(HDF5_MAGIC))
     if start == HDF5_MAGIC:
         return "hdf5"

@@ -8,7 +8,8 @@ RISKY_OPS = tuple(
     (does, re.compile(pattern))
     for does, pattern in (
         ("runs Python code", r"(Eager)?PyFunc(Stateless)?|GeneratorDataset"),
-        ("runs native code", r"XlaCustomCall(V2)?|CustomPluginOp|MlirPassthroughOp"),
+        ("runs native code", r"XlaCustomCall(V2)?|CustomPluginOp|MlirPassthroughOp|XlaCallModule"),
+        ("runs a graph that is not the model's", r"DatasetFromGraph|RemoteFusedGraphExecute"),
         ("ends the process", r"Abort"),
         ("writes files", r"WriteFile|Save(V2|Slices)?|MergeV2Checkpoints|(Distributed)?Save(Dataset(V2)?)?"),
         (

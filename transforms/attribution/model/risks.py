@@ -144,8 +144,12 @@ def _is_plain(name: str) -> bool:
 def _root_functions(object_graph: Any) -> list[str]:
     """The concrete functions of the signatures, and those that `tf.saved_model.load` itself calls."""
     wanted: set[int] = set()
-    for node in object_graph.nodes:
-        is_signatures = node.user_object.identifier == "signature_map"
+    # whatever is called so, a dict as well as a map of signatures, is asked for the one that is explained
+    named = {
+        child.node_id for node in object_graph.nodes for child in node.children if child.local_name == "signatures"
+    }
+    for index, node in enumerate(object_graph.nodes):
+        is_signatures = index in named or node.user_object.identifier == "signature_map"
         wanted.update(child.node_id for child in node.children if is_signatures or child.local_name in RUN_AT_LOAD)
         wanted.update(saveable.restore_function for saveable in node.saveable_objects.values())
     nodes = [object_graph.nodes[index] for index in sorted(wanted) if 0 <= index < len(object_graph.nodes)]

@@ -1,6 +1,7 @@
 """A damaged or made-up model is refused with a code, never with another exception."""
 
 import json
+import os
 import pathlib
 import random
 import zipfile
@@ -28,6 +29,8 @@ def test_what_is_no_model(function, tmp_path):
     assert code_of(function, str(tmp_path)) == "E_MODEL_INVALID"
     (tmp_path / "text.keras").write_text("hello " * 300)
     assert code_of(function, str(tmp_path / "text.keras")) == "E_MODEL_INVALID"
+    os.mkfifo(tmp_path / "pipe.keras")
+    assert code_of(function, str(tmp_path / "pipe.keras")) == "E_MODEL_INVALID"
 
 
 def test_hdf5_is_not_looked_into(tmp_path):

@@ -66,8 +66,8 @@ def _check_risks(path: str, kind: anatomy.Kind, digest: str) -> None:
         more = f"; and {len(found) - SHOWN_RISKS} more" if len(found) > SHOWN_RISKS else ""
         raise UsageError(
             "E_MODEL_RISKY",
-            f"{path} could do more than arithmetic, so it is not loaded: {'; '.join(found[:SHOWN_RISKS])}{more}."
-            f" If you trust who made it, set model.trust: true (of a finished run: evaluate --trust {digest})",
+            f"{path} could do more than arithmetic; if you trust who made it, set model.trust: true (of a finished run:"
+            f" evaluate --trust {digest}). Found: {'; '.join(found[:SHOWN_RISKS])}{more}",
         )
 
 

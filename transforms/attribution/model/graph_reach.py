@@ -135,8 +135,8 @@ def _called(graph: Graph, node: Any, named: bool) -> list[str]:
 def _attached(graph: Graph, function: Any) -> set[str]:
     """Functions that another one names as a part or a stand-in of its own."""
     twins = graph.twins.get(_text(function.attr["api_implements"]), ()) if "api_implements" in function.attr else ()
-    own = {graph.gradients[name] for name in (function.signature.name,) if name in graph.gradients}
-    return {*twins, *own, *_function_names(function.attr), *_named(graph, function.attr)}
+    gradient = graph.gradients.get(function.signature.name, "")
+    return {*twins, gradient, *_function_names(function.attr), *_named(graph, function.attr)}
 
 
 def _named(graph: Graph, attributes: Mapping[str, Any]) -> set[str]:

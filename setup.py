@@ -27,6 +27,7 @@ setup(
         "numpy>=1.26",
         "pyarrow>=16",
         "keras>=3.12.1",
+        "h5py>=3.10",
         "obstore>=0.8",
         "google-crc32c>=1.5",
         "pydantic>=2.7",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from transforms import errors
 from transforms.attribution_job import AttributionJob
@@ -20,6 +21,25 @@ from transforms.storage import manifest as names
 from transforms.storage.place import Place
 
 log = logging.getLogger(__name__)
+
+
+def still_finished(job: AttributionJob, shards: int, place: Place) -> bool:
+    """Whether the run is finished and whole; what vouches for one that is not is removed.
+
+    Nothing is removed where there is no `_SUCCESS` yet: where nothing locks, another launcher may be about to publish it.
+
+    Args:
+        shards: how many the plan has.
+    """
+    if not place.exists(names.SUCCESS):
+        return False
+    pinned = _pinned(place)
+    if pinned is not None:
+        set_damaged_aside(job, shards, place, pinned)
+        if place.exists(names.SUCCESS) and names.published(place.names(), job.fingerprint, shards)[0].all():
+            return True
+    withdraw(place)
+    return False
 
 
 def set_damaged_aside(job: AttributionJob, shards: int, place: Place, pinned: Mapping[str, str]) -> None:
@@ -48,6 +68,20 @@ def withdraw(place: Place) -> None:
     for name in (names.SUCCESS, names.MANIFEST, names.FILES):
         if place.exists(name):
             place.remove(name)
+
+
+def _pinned(place: Place) -> dict[str, str] | None:
+    """By file, the sha256 that a finished run vouches for; None when its records are damaged."""
+    try:
+        manifest = names.read_manifest(place)
+    except errors.StoreError:
+        raise
+    except (errors.AttribeamError, ValueError):
+        return None
+    if not place.exists(names.FILES) or names.sha256_of(place, names.FILES)[0] != manifest["files_sha256"][names.FILES]:
+        return None
+    with place.open(names.FILES) as file:
+        return {row["file"]: row["sha256"] for row in pq.read_table(file).to_pylist()}
 
 
 def _fault(shard: Shard, job: AttributionJob, place: Place, pinned: Mapping[str, str]) -> tuple[str, str] | None:

@@ -10,17 +10,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils import shared
 
 from pipeline import plan as planning
 from pipeline.config import JobConfig
-from pipeline.damage import set_damaged_aside, withdraw
+from pipeline.damage import set_damaged_aside, still_finished, withdraw
 from pipeline.job import build, build_baselines
 from pipeline.outcome import Outcome
 from pipeline.pilot import read_estimate
-from pipeline.pinned_baselines import pin_baselines
+from pipeline.pinned_baselines import draft_baselines, publish_baselines
 from pipeline.prepare import Prepared, prepare
 from pipeline.progress import ProgressReport
 from pipeline.resources import ANY_WORKER, Resources
@@ -96,9 +95,9 @@ def _claimed(
     """Write down what is going to be computed, in a directory where no other run stands."""
     if place.exists(names.RUN):
         refuse_other_run(place, prepared)
+    _claim(place, prepared, config, draft_baselines(prepared, explainer.model.classes, place, compute))
     _record_plan(place, prepared)
-    pinned = pin_baselines(prepared, explainer.model.classes, place, compute)
-    _claim(place, prepared, config, pinned)
+    pinned = publish_baselines(prepared, place)
     return RunPlan(
         dataclasses.replace(prepared.job, baselines=pinned),
         len(prepared.shards),
@@ -118,14 +117,9 @@ def _finish(
     options: PipelineOptions,
     resources: Resources,
 ) -> Outcome:
-    """Compute what is missing of the plan; two launchers must not do so at once, for one removes what the other has
-    just finalized."""
-    pinned = _pinned(place)
-    if pinned is not None:
-        set_damaged_aside(plan.job, plan.shards, place, pinned)
-        if place.exists(names.SUCCESS) and not _missing(plan, place):
-            return Outcome(place.root, 0, names.read_manifest(place))
-    withdraw(place)
+    """Compute what is missing of the plan, and finalize it."""
+    if still_finished(plan.job, plan.shards, place):
+        return Outcome(place.root, 0, names.read_manifest(place))
     plan, computed = dataclasses.replace(plan, baseline_outputs=_baseline_outputs(plan.job, place, explainer)), 0
     for attempt in range(2):
         todo = _missing(plan, place)
@@ -139,10 +133,13 @@ def _finish(
                 return Outcome(place.root, 0, {})
             break
         except errors.AttribeamError as error:
-            if attempt or error.code != "E_PART_DAMAGED":
+            if attempt or error.code not in ("E_PART_DAMAGED", "E_RUN_STALE"):
                 raise
             # what earlier invocations left is read when the run is finalized, and not before
-            set_damaged_aside(plan.job, plan.shards, place, {})
+            if error.code == "E_RUN_STALE":
+                withdraw(place)
+            else:
+                set_damaged_aside(plan.job, plan.shards, place, {})
     return Outcome(place.root, computed, names.read_manifest(place))
 
 
@@ -165,16 +162,18 @@ def known_before(place: Place) -> planning.Known:
     """What an earlier invocation found out: input files whose every shard has a part need not be opened again."""
     if not (place.exists(names.RUN) and place.exists(names.PLAN)):
         return planning.Known()
-    shards, fingerprint = len(read_sizes(place)), _recorded(place)["fingerprint"]
+    fingerprint = _recorded(place)["fingerprint"]
+    if fingerprint_of(place) != fingerprint:
+        return planning.Known()
+    shards = len(read_sizes(place))
     done, _ = names.published(place.names(), fingerprint, shards)
     return planning.Known(finished_files(place, done), *read_layout(place))
 
 
 def _record_plan(place: Place, prepared: Prepared) -> None:
-    """Write the plan, unless it is there; one of another run, that no `_run.json` vouches for, was left by a launcher
-    that was killed."""
+    """Write the plan, unless it is there, once `_run.json` is of this run: one of another was never to be here."""
     job, found = prepared.job, fingerprint_of(place)
-    if found not in (None, job.fingerprint) and not place.exists(names.RUN):
+    if found not in (None, job.fingerprint):
         place.remove(names.PLAN)
         found = None
     if found is None:
@@ -223,15 +222,3 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """The keys under which two mappings differ, with what is there and what is now."""
     keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
     return ", ".join(f"{key} ({errors.quoted(old.get(key))} there, {errors.quoted(new.get(key))} now)" for key in keys)
-
-
-def _pinned(place: Place) -> dict[str, str] | None:
-    """By file, the sha256 that a finished run vouches for; None when it is not finished, or its records are damaged."""
-    try:
-        manifest = names.read_manifest(place)
-    except errors.AttribeamError:
-        return None
-    if not place.exists(names.FILES) or names.sha256_of(place, names.FILES)[0] != manifest["files_sha256"][names.FILES]:
-        return None
-    with place.open(names.FILES) as file:
-        return {row["file"]: row["sha256"] for row in pq.read_table(file).to_pylist()}

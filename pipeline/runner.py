@@ -19,6 +19,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.runners.runner import create_runner
 
 from pipeline.flink.preflight import checked_job_server
+from pipeline.watchdog import watched
 from transforms import errors
 
 _SECRET = r"secret|passw|token|credential|connection_string|access_?key|private_?key|api_?key"
@@ -72,12 +73,14 @@ def describes_only(options: PipelineOptions) -> bool:
 def run_pipeline(build: Callable[[beam.Pipeline], Any], options: PipelineOptions) -> None:
     """Build a pipeline and run it to its end; without a runner in the options, in this process.
 
+    This process is interrupted when Beam loses a worker process of `--direct_running_mode=multi_processing`.
+
     Raises:
         AttribeamError: that a worker raised, as it was raised; anything else as Beam hands it on.
     """
     runner = None if options.view_as(StandardOptions).runner else FnApiRunner()
     try:
-        with beam.Pipeline(runner=runner, options=options) as pipeline:
+        with watched(), beam.Pipeline(runner=runner, options=options) as pipeline:
             build(pipeline)
     except Exception as error:
         known = _known(error)

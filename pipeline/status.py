@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from transforms.errors import AttribeamError
 from transforms.plan_file import read_sizes
 from transforms.records import part
 from transforms.storage import manifest as names
@@ -92,7 +93,11 @@ def open_watch(place: Place) -> Watch:
     """Of the run in a directory.
 
     Raises:
-        AttribeamError: E_RUN_MISSING, E_RUN_DAMAGED, E_PLAN_DAMAGED.
+        AttribeamError: E_RUN_MISSING, E_RUN_UNFINISHED (there is no plan yet), E_RUN_DAMAGED, E_PLAN_DAMAGED.
     """
     record = names.read_json(place, names.RUN)
+    if not place.exists(names.PLAN):
+        raise AttribeamError(
+            "E_RUN_UNFINISHED", f"{place.root} has no {names.PLAN} yet: it is being planned, or the launcher was killed"
+        )
     return Watch(place, str(record.get("fingerprint")), read_sizes(place))

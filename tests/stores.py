@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import http.client
 import http.server
+import json
 import logging
 import pathlib
 import re
@@ -40,6 +41,8 @@ class Fault:
         wait_s: passed before anything is answered; cut: after half of the body the connection is closed.
         swallowed: the request is carried out, and its answer lost.
         torn: half of the request's body reaches the store, and then nothing more.
+        short: half of the answer's body comes, as if it were all of it.
+        after: so many requests that match are let through before.
     """
 
     request: str
@@ -50,6 +53,8 @@ class Fault:
     cut: bool = False
     swallowed: bool = False
     torn: bool = False
+    short: bool = False
+    after: int = 0
 
 
 class FaultyProxy(http.server.ThreadingHTTPServer):
@@ -72,6 +77,7 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
         self.said_as: dict[str, tuple[str, str]] = {}
         self.faults: Sequence[Fault] = ()
         self._befallen: dict[Fault, int] = {}
+        self._passed: dict[Fault, int] = {}
 
     @property
     def url(self) -> str:
@@ -81,7 +87,7 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
     def fail(self, *faults: Fault) -> None:
         """From here on, these; and the requests are counted anew."""
         with self.lock:
-            self.faults, self._befallen = faults, {}
+            self.faults, self._befallen, self._passed = faults, {}, {}
             self.requests.clear()
             self.sent = 0
 
@@ -98,7 +104,10 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
         with self.lock:
             self.requests.append(request)
             for fault in self.faults:
-                if re.search(fault.request, request) and self._befallen.get(fault, 0) < fault.times:
+                if not re.search(fault.request, request):
+                    continue
+                self._passed[fault] = self._passed.get(fault, 0) + 1
+                if self._passed[fault] > fault.after and self._befallen.get(fault, 0) < fault.times:
                     self._befallen[fault] = self._befallen.get(fault, 0) + 1
                     return fault
         return None
@@ -110,6 +119,17 @@ class FaultyProxy(http.server.ThreadingHTTPServer):
 def environment(url: str) -> dict[str, str]:
     """What names a server, and the canaries as its credentials."""
     return {**SECRETS, "AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"}
+
+
+def speaking_gs(proxy: FaultyProxy) -> dict[str, str]:
+    """From here on the proxy takes the words of Cloud Storage's XML API for the S3 server behind it; its environment."""
+    # moto wants a signature of S3's; any will do
+    signed = "AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=any"
+    proxy.said_as = {"x-goog-if-generation-match": ("If-None-Match", "*"), "authorization": ("X-Other", "any")}
+    proxy.said_as[""] = ("Authorization", signed)
+    nobody = {"client_email": "", "private_key": "", "private_key_id": ""}
+    key = {"gcs_base_url": proxy.url, "disable_oauth": True, **nobody}
+    return {"GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(key), "GOOGLE_ALLOW_HTTP": "true"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,6 +203,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         status, headers, body = self._upstream(sent)
         if fault.swallowed:
             self.close_connection = True
+        elif fault.short:
+            self._answer(status, headers, body[: len(body) // 2])
         elif fault.cut:
             self._answer(status, headers, body, len(body) // 2)
             self.close_connection = True

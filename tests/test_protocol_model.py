@@ -15,6 +15,9 @@ FAULTS = {
     "finalizing without a barrier": "has 0 parts",
     "_SUCCESS for one's own manifest": "_manifest.json is not what it vouches for",
     "moved aside while _SUCCESS stands": "has 0 parts",
+    "a plan before its claim": "_plan.parquet is of another run",
+    "_SUCCESS removed unseen": "removed while _SUCCESS stands",
+    "a listing adopted unseen": "is not the file that is pinned",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.pvalue import AsSingleton, PCollection
 
@@ -72,12 +74,13 @@ def every_shard(plan: RunPlan, place: Place) -> Iterator[Sequence[int]]:
 def finalize_run(plan: RunPlan, place: Place, checked: Iterable[CheckedParts], done: WorkDone) -> dict[str, Any]:
     """List every file, write the manifest and, if the limit holds, `_SUCCESS`.
 
-    Safe to repeat: whatever is there already is adopted.
+    Safe to repeat: what is there already is adopted, if it is of the very same files.
 
     Args:
         checked: all parts of the plan, some at a time; they are not held.
 
     Raises:
+        AttribeamError: E_RUN_STALE, when it is not.
         QuarantineError: E_QUARANTINE_LIMIT; the manifest is there, `_SUCCESS` is not.
     """
     manifest = _manifest(plan, place, _publish_listing(place, checked), done)
@@ -100,8 +103,19 @@ def _publish_listing(place: Place, checked: Iterable[CheckedParts]) -> Totals:
             for some in checked:
                 writer.write_table(some.listing)
                 totals += some.totals
-        place.publish(scratch / "files", names.FILES)
+        if not place.publish(scratch / "files", names.FILES) and not _same_listing(place, scratch / "files"):
+            raise names.stale(place, names.FILES)
     return totals
+
+
+def _same_listing(place: Place, mine: pathlib.Path) -> bool:
+    """Whether the listing that stands there says the same, in whatever order."""
+    try:
+        with place.open(names.FILES) as file:
+            standing = pq.read_table(file, page_checksum_verification=True)
+    except (pa.ArrowException, OSError):
+        return False
+    return bool(standing.sort_by("file").equals(pq.read_table(mine).sort_by("file")))
 
 
 def _manifest(plan: RunPlan, place: Place, totals: Totals, done: WorkDone) -> dict[str, Any]:

@@ -22,6 +22,7 @@ EXTRA_FOLDERS = (
     names.PILOT + "/",
     names.EVALUATION + "/",
     names.COMPARISON + "/",
+    names.DRAFT + "/",
 )
 # What may separate a row's stored delta from the sum of its stored attributions, as a share of the sizes involved:
 # delta, output and baseline_output are rounded to float32 (2^-24 each, of which three), and a reduction rounds its

@@ -7,6 +7,7 @@ line for each, and of the wrong ones a shortest way to the fault. The long form 
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from collections.abc import Iterator
@@ -17,38 +18,50 @@ from campaigns.protocol_steps import Protocol
 from campaigns.protocol_world import Cast, World
 
 AS_IT_IS, NOBODY_LEFT = Protocol(), Protocol(survivors="none")
+UNLOCKED, ALL_LEFT = Protocol(lock=False, survivors="all"), Protocol(survivors="all")
 Case = tuple[Protocol, Cast]
 
+_RACE, _RESUME = Cast(launchers=1, attempts=2, finalizers=1), Cast(attempts=1, finalizers=1, foreign=False)
+_BEGUN_TOGETHER = Cast(launchers=1, attempts=1, finalizers=1)
+_DAMAGE = Cast(attempts=1, finalizers=1, foreign=False, damages=1)
 TRUE: dict[str, Case] = {
     "three attempts race, another configuration": (AS_IT_IS, Cast(launchers=1, attempts=3, finalizers=1)),
     "finalized twice": (AS_IT_IS, Cast(launchers=1, attempts=2, finalizers=2)),
     "a launcher dies, the next one resumes among the old attempts": (AS_IT_IS, Cast(attempts=2, finalizers=1)),
-    "damage, before or after the end": (NOBODY_LEFT, Cast(attempts=1, finalizers=1, foreign=False, damages=1)),
+    "damage, before or after the end": (NOBODY_LEFT, _DAMAGE),
+    "two launchers at once, as without a lock": (UNLOCKED, _RESUME),
+    "two configurations begin together, as without a lock": (UNLOCKED, _BEGUN_TOGETHER),
+    "a job that goes on to finalize beside the next launcher": (ALL_LEFT, _RESUME),
 }
 LONG: dict[str, Case] = {
     "three attempts, a resume": (AS_IT_IS, Cast(attempts=3, finalizers=1)),
     "finalized twice, a resume": (AS_IT_IS, Cast(attempts=2, finalizers=2)),
     "damage among more attempts": (NOBODY_LEFT, Cast(attempts=2, finalizers=1, foreign=False, damages=1)),
     "damage, finalized twice": (NOBODY_LEFT, Cast(1, attempts=2, finalizers=2, foreign=False, damages=1)),
+    "without a lock: two launchers, more attempts": (UNLOCKED, Cast(attempts=2, finalizers=2, foreign=False)),
+    "without a lock: two launchers, another configuration": (UNLOCKED, Cast(attempts=1, finalizers=1)),
 }
-_RACE, _RESUME = Cast(launchers=1, attempts=2, finalizers=1), Cast(attempts=1, finalizers=1, foreign=False)
-_DAMAGE = Cast(attempts=1, finalizers=1, foreign=False, damages=1)
 WRONG: dict[str, Case] = {
     "last writer wins": (Protocol(put="last writer wins"), _RACE),
     "in place, with a marker file": (Protocol(put="marker"), _RACE),
     "the attempt in the part's name": (Protocol(attempt_in_name=True), _RACE),
     "the part before its quarantine file": (Protocol(quarantine_first=False), _RACE),
     "finalizing without a barrier": (Protocol(barrier=False), _RACE),
-    "_SUCCESS for one's own manifest": (Protocol(adopts=False), Cast(1, attempts=1, finalizers=2)),
+    "_SUCCESS for one's own manifest": (Protocol(adopts=False, compares=False), Cast(1, attempts=1, finalizers=2)),
     "moved aside while _SUCCESS stands": (Protocol(survivors="none", withdraws=False), _DAMAGE),
+    "a plan before its claim": (dataclasses.replace(UNLOCKED, claims_first=False), _BEGUN_TOGETHER),
+    "_SUCCESS removed unseen": (dataclasses.replace(UNLOCKED, evidence=False), _RESUME),
+    "a listing adopted unseen": (
+        Protocol(survivors="none", compares=False),
+        Cast(attempts=2, finalizers=2, foreign=False, damages=1),
+    ),
 }
 BEYOND: dict[str, Case] = {
-    "two launchers at once, as without a lock": (Protocol(lock=False), _RESUME),
-    "a job that goes on to finalize beside the next launcher": (Protocol(survivors="all"), _RESUME),
     "attempts that go on while a damaged part is moved aside": (
         Protocol(),
         Cast(1, attempts=2, finalizers=1, foreign=False, damages=1),
     ),
+    "two launchers at once mend damage, as without a lock": (UNLOCKED, _DAMAGE),
 }
 """What the protocol does not hold out against, and the documentation asks not to do."""
 

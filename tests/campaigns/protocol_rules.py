@@ -65,8 +65,8 @@ def standing_faults(files: dict[str, Any]) -> Iterator[str]:
             yield f"{name} is seen half written"
         if name.startswith("part-") and content.shard in REFUSED and quarantine(name) not in files:
             yield f"{name} is there, and its quarantine file is not"
-    if RUN in files and files.get(PLAN) != files[RUN]:
-        yield "_run.json stands, and _plan.parquet is not of its run"
+    if RUN in files and files.get(PLAN) not in (None, files[RUN]):
+        yield "_run.json stands, and _plan.parquet is of another run"
     if SUCCESS in files:
         yield from _finished_faults(files, files[SUCCESS])
 

@@ -1,7 +1,7 @@
 """The commit protocol, call by call, as the code does it: each `yield` is one call of `transforms.storage.place.Place`.
 
 `attempt` is `transforms.attribute.attribute_shard`, `finalize` is `every_shard`, `check_parts` and `finalize_run`,
-`launch` is `pipeline.launch.run` from `_claimed` on. A file is its content here, so that two files have one digest just
+`launch` is `pipeline.launch.run` from `_claimed` on, of a job without baselines of its dataset. A file is its content here, so that two files have one digest just
 when they are equal. `exists` and then `open` are one call, `read`, since only a launcher removes files.
 
 Two shards, the first with refused rows. Attempts write different bytes, as they do with `batch_size: auto`.
@@ -29,6 +29,9 @@ class Protocol:
         barrier: finalizing waits for every shard's result, and looks whether every part is there.
         adopts: who finds a manifest there vouches for that one, and not for his own.
         withdraws: `_SUCCESS` goes before what it vouches for is moved aside.
+        claims_first: `_run.json` is claimed before `_plan.parquet` is written.
+        evidence: `_SUCCESS`, manifest and listing are removed only where they are found to be wrong.
+        compares: whoever finds a listing or a manifest there adopts it only if it is of the same files.
         lock: one launcher works at a time, as in a local directory.
         survivors: of a job that has failed, or whose launcher is dead and the next one at work, go on: nobody, only the
             attempts, or all.
@@ -40,6 +43,9 @@ class Protocol:
     barrier: bool = True
     adopts: bool = True
     withdraws: bool = True
+    claims_first: bool = True
+    evidence: bool = True
+    compares: bool = True
     lock: bool = True
     survivors: str = "attempts"
 
@@ -158,10 +164,14 @@ def finalize(me: Actor) -> Program:
     listing = yield from _checked(me, [(shard, me.planned(names, shard)) for shard in SHARDS])
     if listing is None:
         return "E_PART_DAMAGED"
-    yield from me.publish(FILES, listing)
+    first = yield from me.publish(FILES, listing)
+    if not first and me.protocol.compares and (yield Call("read", FILES)) != listing:
+        return "E_RUN_STALE"
     manifest = Manifest(me.name, *(yield Call("read all", content=(RUN, PLAN, FILES))))
     yield from me.publish(MANIFEST, manifest)
     kept = (yield Call("read", MANIFEST)) if me.protocol.adopts else manifest
+    if kept is None or (me.protocol.compares and kept[1:] != manifest[1:]):
+        return "E_RUN_STALE"
     yield from me.publish(SUCCESS, kept)
     return "done"
 
@@ -180,26 +190,42 @@ def launch(me: Actor, job: Job) -> Program:
     """`attribeam run`: claim the directory, mend what is damaged, have the rest computed and finalized."""
     if (yield Call("read", RUN)) not in (None, me.fingerprint):
         return "refused"
+    if not me.protocol.claims_first:
+        yield from _record_plan(me)
+    yield Call("publish", RUN, me.fingerprint)
+    if (yield Call("read", RUN)) != me.fingerprint:
+        return "refused"
+    if me.protocol.claims_first:
+        yield from _record_plan(me)
+    if (yield from _still_finished(me)):
+        return "done"
+    outcome = yield from job(me.missing((yield Call("names"))))
+    if outcome in ("E_PART_DAMAGED", "E_RUN_STALE"):
+        yield from (_withdraw() if outcome == "E_RUN_STALE" else _set_damaged_aside(me, ()))
+        outcome = yield from job(me.missing((yield Call("names"))))
+    return outcome
+
+
+def _record_plan(me: Actor) -> Generator[Call, Any, None]:
     plan = yield Call("read", PLAN)
-    if plan not in (None, me.fingerprint) and (yield Call("read", RUN)) is None:
+    if plan not in (None, me.fingerprint) and (me.protocol.claims_first or (yield Call("read", RUN)) is None):
         yield Call("remove", PLAN)
         plan = None
     if plan is None:
         yield Call("publish", PLAN, me.fingerprint)
-    yield Call("publish", RUN, me.fingerprint)
-    if (yield Call("read", RUN)) != me.fingerprint:
-        return "refused"
+
+
+def _still_finished(me: Actor) -> Generator[Call, Any, bool]:
+    """Whether the run is finished and whole; what vouches for one that is not goes."""
+    if me.protocol.evidence and (yield Call("read", SUCCESS)) is None:
+        return False
     pinned = yield from _pinned()
     if pinned is not None:
         yield from _set_damaged_aside(me, pinned)
-        if not me.missing((yield Call("names"))) and (yield Call("read", SUCCESS)) is not None:
-            return "done"
+        if (yield Call("read", SUCCESS)) is not None and not me.missing((yield Call("names"))):
+            return True
     yield from _withdraw()
-    outcome = yield from job(me.missing((yield Call("names"))))
-    if outcome == "E_PART_DAMAGED":
-        yield from _set_damaged_aside(me, ())
-        outcome = yield from job(me.missing((yield Call("names"))))
-    return outcome
+    return False
 
 
 def _pinned() -> Generator[Call, Any, Any]:

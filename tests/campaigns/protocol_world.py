@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from campaigns.model_checker import Numbered, Step
 from campaigns.protocol_processes import Files, Process, Processes, apply
-from campaigns.protocol_steps import RUN, SHARDS, Call, File, Protocol
+from campaigns.protocol_steps import RUN, SHARDS, SUCCESS, Call, File, Protocol
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,6 +172,14 @@ class World:
                 for kind in ("cut", "flipped"):
                     harmed = files - {(name, content)} | {(name, content._replace(state=kind))}
                     yield f"damage: {name} is {kind}", (self.files.number(harmed), state[1] - 1, *state[2:])
+                if name.startswith("part-") and SUCCESS not in dict(files) and not self._finalizing(state):
+                    yield f"damage: {name} is lost", (self.files.number(files - {(name, content)}), state[1] - 1, *state[2:])
+
+    def _finalizing(self, state: State) -> bool:
+        """Whether somebody who may have seen every part is about to say so; if one is lost then, every reader sees it."""
+        places = range(self._last + self.cast.attempts, len(state))
+        at_work = [self._processes[state[place]].task for place in places if self._at_work(state, place)]
+        return any(self._may_go_on(state, task, True) for task in at_work)
 
     def _moved(self, files: int, number: int) -> tuple[str, int, int, int | str | None]:
         """(files, process) → the process's next call, in words; both after it; what it reports to its job."""

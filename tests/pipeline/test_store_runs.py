@@ -18,7 +18,7 @@ from pipeline.config import JobConfig
 from pipeline.launch import run
 from transforms.errors import AttribeamError
 from transforms.storage.place import open_place
-from transforms.storage.staging import PREFIX
+from transforms.storage.own_folder import STAGED
 from transforms.verify import verify_run
 
 # bytes that do not depend on what the machine does fastest, in several shards
@@ -34,7 +34,7 @@ def temporary(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     yield folder
-    assert list(folder.glob(f"{PREFIX}*")) == []
+    assert list(folder.glob(f"{STAGED}*")) == []
 
 
 @pytest.fixture

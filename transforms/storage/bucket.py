@@ -128,7 +128,14 @@ class Bucket:
         options: dict[str, Any] = {"range": (start, stop)}
         if stored.etag is not None:
             options["if_match"] = stored.etag
-        return self._tried("reading", stored.key, lambda store: obstore.get(store, stored.key, options=options).bytes())
+
+        def got(store: Any) -> Any:
+            answer = obstore.get(store, stored.key, options=options).bytes()
+            if len(answer) != stop - start:
+                raise OSError("an answer of another length than was asked for")
+            return answer
+
+        return self._tried("reading", stored.key, got)
 
     def _tried(
         self, operation: str, key: str, request: Callable[[Any], _Answer], seconds: float | None = None

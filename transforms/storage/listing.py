@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from transforms.errors import UsageError
 from transforms.storage.bucket import Bucket
+from transforms.storage.disk import open_named
 from transforms.storage.url import is_url, parse_url
 
 WILDCARDS = frozenset("*?[")
@@ -49,7 +50,7 @@ def path_exists(path: pathlib.Path) -> bool:
 def open_file(path: str) -> BinaryIO:
     """A seekable binary reader of a local file or an object (read by ranges)."""
     if not is_url(path):
-        return pathlib.Path(path).open("rb")
+        return open_named(path)
     url = parse_url(path)
     return Bucket(url).open(url.key)
 

@@ -19,6 +19,7 @@ BASELINES = "_baselines.parquet"
 QUARANTINE, DAMAGED, PILOT = "_quarantine", "_quarantine/damaged", "_pilot"
 EVALUATION = "_evaluation"
 COMPARISON = "_compare"
+DRAFT = "_draft"
 PART = re.compile(r"part-(\d{5,})-([0-9a-f]{12})\.parquet")
 CHUNK_BYTES = 2**20
 
@@ -78,11 +79,25 @@ def sha256_of_file(file: BinaryIO) -> tuple[str, int]:
 def write_success(place: Place, manifest: bytes) -> None:
     """Make the run final: the manifest, then its sha256 as `_SUCCESS`.
 
-    Whoever comes second adopts the first one's manifest, so that the two files always agree.
+    Whoever comes second adopts the first one's manifest, so that the two files always agree; but not one of other files.
+
+    Raises:
+        AttribeamError: E_RUN_STALE.
     """
     place.publish_bytes(manifest, MANIFEST)
     kept = place.read(MANIFEST)
+    if _pins(kept) != _pins(manifest):
+        raise stale(place, MANIFEST)
     place.publish_bytes(_vouching(kept), SUCCESS)
+
+
+def stale(place: Place, name: str) -> AttribeamError:
+    """The error for a record of files that are there no more as it says."""
+    return AttribeamError(
+        "E_RUN_STALE",
+        f"{place.root}/{name} is of other files than those that are there: an earlier run left it unfinished; run the"
+        " same command again",
+    )
 
 
 def read_manifest(place: Place) -> dict[str, Any]:
@@ -130,3 +145,11 @@ def _run_damaged(place: Place, name: str) -> AttribeamError:
     return AttribeamError(
         "E_RUN_DAMAGED", f"{place.root}/{name} is no JSON object; move the directory away and run again"
     )
+
+
+def _pins(manifest: bytes) -> Any:
+    """By name, the digests that a manifest holds; None when it is no manifest."""
+    try:
+        return json.loads(manifest)["files_sha256"]
+    except (ValueError, KeyError, TypeError):
+        return None

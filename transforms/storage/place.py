@@ -16,7 +16,9 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from transforms.storage import own_folder
 from transforms.storage.bucket import Bucket
+from transforms.storage.disk import failure, named, open_named
 from transforms.storage.url import is_url, parse_url
 
 SCRATCH = "_scratch"
@@ -57,8 +59,34 @@ class Place(abc.ABC):
         """Remove a file that is not final; only the launcher does so, before workers start."""
 
     @abc.abstractmethod
-    def scratch(self) -> contextlib.AbstractContextManager[pathlib.Path]:
-        """A local directory of one's own, gone afterwards."""
+    def scratch_parent(self) -> pathlib.Path:
+        """The local directory that holds everybody's scratch directories; it may not be there."""
+
+    @abc.abstractmethod
+    def clear(self, folder: str) -> None:
+        """Remove all that is below a folder of what is not final."""
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[pathlib.Path]:
+        """A local directory of one's own, gone afterwards.
+
+        Raises:
+            StoreError: E_DISK, also for what the disk refuses while it is used.
+        """
+        parent = self.scratch_parent()
+        with named("making a folder in", parent):
+            parent.mkdir(parents=True, exist_ok=True)
+            own = own_folder.OwnFolder(parent, own_folder.SCRATCH)
+        try:
+            yield own.path
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            if error.errno is None:
+                raise
+            raise failure("writing below", parent, error) from error
+        finally:
+            own.remove()
 
     def alone(self) -> contextlib.AbstractContextManager[None]:
         """What a launcher works in: no other one is at work here, where that can be known, and no scratch is left."""
@@ -100,54 +128,65 @@ class LocalPlace(Place):
     def times(self) -> dict[str, float]:
         """See `Place.times`."""
         found = {}
-        for folder, folders, files in os.walk(self._path):
+        for folder, folders, files in os.walk(self._path, onerror=self._unlisted):
             folders[:] = [name for name in folders if name != SCRATCH]
             below = pathlib.Path(folder).relative_to(self._path).as_posix() + "/"
             prefix = "" if below == "./" else below
             for name in files:  # there may be very many, and a Path takes longer than the file system
-                found[prefix + name] = os.stat(f"{folder}/{name}").st_mtime  # noqa: PTH116
+                with contextlib.suppress(FileNotFoundError), named("listing", f"{folder}/{name}"):
+                    found[prefix + name] = os.stat(f"{folder}/{name}").st_mtime  # noqa: PTH116
         return found
+
+    def _unlisted(self, error: OSError) -> None:
+        """What cannot be listed is no empty folder; one that is not there (any more) is."""
+        if not isinstance(error, FileNotFoundError):
+            raise failure("listing", error.filename, error) from error
 
     def open(self, name: str) -> BinaryIO:
         """See `Place.open`."""
-        return (self._path / name).open("rb")
+        return open_named(self._path / name)
 
     def exists(self, name: str) -> bool:
         """See `Place.exists`."""
-        return (self._path / name).is_file()
+        with named("looking for", self._path / name):
+            return (self._path / name).is_file()
 
     def publish(self, file: pathlib.Path, name: str) -> bool:
         """See `Place.publish`. The file must be in a directory that `scratch` gave: a link cannot cross devices."""
         final = self._path / name
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-        try:
-            os.link(file, final)
-        except FileExistsError:
-            return False
-        _sync_directory(final.parent)
+        with named("publishing", final):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("rb") as handle:
+                os.fsync(handle.fileno())
+            try:
+                os.link(file, final)
+            except FileExistsError:
+                return False
+            _sync_directory(final.parent)
         return True
 
     def remove(self, name: str) -> None:
         """See `Place.remove`."""
-        (self._path / name).unlink(missing_ok=True)
+        with named("removing", self._path / name):
+            (self._path / name).unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def scratch(self) -> Iterator[pathlib.Path]:
-        """See `Place.scratch`. Below the root, so that publishing is a link and not a copy."""
-        parent = self._path / SCRATCH
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as name:
-            yield pathlib.Path(name)
+    def clear(self, folder: str) -> None:
+        """See `Place.clear`."""
+        shutil.rmtree(self._path / folder, ignore_errors=True)
+
+    def scratch_parent(self) -> pathlib.Path:
+        """See `Place.scratch_parent`. Below the root, so that publishing is a link and not a copy."""
+        return self._path / SCRATCH
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """See `Place.alone`. Waits for a lock on the directory, which ends with the process however that ends."""
-        self._path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self._path, os.O_RDONLY)
+        with named("locking", self._path):
+            self._path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self._path, os.O_RDONLY)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            with named("locking", self._path):
+                fcntl.flock(handle, fcntl.LOCK_EX)
             self._clear_scratch()
             yield
         finally:
@@ -190,11 +229,14 @@ class ObjectPlace(Place):
         """See `Place.remove`."""
         self._bucket.delete(self._folder + name)
 
-    @contextlib.contextmanager
-    def scratch(self) -> Iterator[pathlib.Path]:
-        """See `Place.scratch`."""
-        with tempfile.TemporaryDirectory(prefix="attribeam-") as name:
-            yield pathlib.Path(name)
+    def clear(self, folder: str) -> None:
+        """See `Place.clear`."""
+        for stored in self._bucket.list(self._folder + folder):
+            self._bucket.delete(stored.key)
+
+    def scratch_parent(self) -> pathlib.Path:
+        """See `Place.scratch_parent`."""
+        return pathlib.Path(tempfile.gettempdir())
 
 
 def _sync_directory(path: pathlib.Path) -> None:

@@ -7,27 +7,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import itertools
 import os
 import pathlib
 import shutil
 import tempfile
 import threading
-import time
-import weakref
 from collections.abc import Iterator
 
 from transforms.errors import StoreError, UsageError
 from transforms.storage.bucket import Bucket
 from transforms.storage.object_file import RANGE_BYTES
+from transforms.storage.own_folder import SCRATCH, STAGED, OwnFolder, sweep
 from transforms.storage.url import is_url, parse_url
 
-PREFIX = "attribeam-staged-"
 # Copies that nobody reads are kept for the next shard of their file, the latest used, up to this.
 KEPT_BYTES = 8 * 2**30
-# A folder younger than this may be one that is not locked yet.
-GRACE_S = 60.0
 
 
 @dataclasses.dataclass
@@ -47,7 +42,7 @@ class Staging:
     def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:
         self._kept_bytes, self._lock = kept_bytes, threading.Lock()
         self._copies: dict[str, _Copy] = {}
-        self._names, self._folder = itertools.count(), list[_Folder]()
+        self._names, self._folder = itertools.count(), list[OwnFolder]()
 
     def close(self) -> None:
         """Remove the copies that nobody reads."""
@@ -113,7 +108,10 @@ class Staging:
     def _new(self, name: str) -> pathlib.Path:
         """A path that is not taken, ending in a name, in a folder that goes with this object."""
         if not self._folder:
-            self._folder.append(_Folder())
+            temporary = pathlib.Path(tempfile.gettempdir())
+            for prefix in (STAGED, SCRATCH):
+                sweep(temporary, prefix)
+            self._folder.append(OwnFolder(temporary, STAGED))
         own = self._folder[0].path / str(next(self._names))
         own.mkdir()
         return own / (name or "all")
@@ -163,40 +161,3 @@ def _fetch(bucket: Bucket, key: str, path: pathlib.Path) -> None:
             "E_STORE_UNAVAILABLE", f"reading {key}: {half.stat().st_size} bytes came of {wanted}; run again"
         )
     half.rename(path)
-
-
-class _Folder:
-    """A folder that is gone when this object or its process is, or when the next such folder is made."""
-
-    def __init__(self) -> None:
-        _sweep()
-        self.path = pathlib.Path(tempfile.mkdtemp(prefix=PREFIX))
-        self.remove = weakref.finalize(self, _remove, self.path, _locked(self.path))
-
-
-def _locked(folder: pathlib.Path) -> int | None:
-    """A lock on a folder of ours, which ends with the process; None when another process holds it."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _remove(folder: pathlib.Path, lock: int | None) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    if lock is not None:
-        os.close(lock)
-
-
-def _sweep() -> None:
-    """Remove what killed processes of this user left; a folder that is just being made is left alone."""
-    for folder in pathlib.Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):
-            about = folder.lstat()
-            if about.st_uid == os.getuid() and time.time() - about.st_mtime > GRACE_S:
-                lock = _locked(folder)
-                if lock is not None:
-                    _remove(folder, lock)

@@ -12,7 +12,6 @@ import contextlib
 import email.utils
 import hashlib
 import hmac
-import json
 import os
 import pathlib
 import shutil
@@ -23,7 +22,7 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from stores import BUCKET, SHORT, Fault, FaultyProxy, Store, serving
+from stores import BUCKET, SHORT, Fault, FaultyProxy, Store, serving, speaking_gs
 
 from transforms.errors import StoreError
 from transforms.storage import bucket
@@ -42,14 +41,8 @@ PUBLIC_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1S
 def gs(s3_server: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """The S3 server in the words of Cloud Storage."""
     with serving(s3_server.upstream) as proxy:
-        # moto wants a signature of S3's; any will do
-        signed = "AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=any"
-        proxy.said_as = {"x-goog-if-generation-match": ("If-None-Match", "*"), "authorization": ("X-Other", "any")}
-        proxy.said_as[""] = ("Authorization", signed)
-        nobody = {"client_email": "", "private_key": "", "private_key_id": ""}
-        key = {"gcs_base_url": proxy.url, "disable_oauth": True, **nobody}
-        monkeypatch.setenv("GOOGLE_SERVICE_ACCOUNT_KEY", json.dumps(key))
-        monkeypatch.setenv("GOOGLE_ALLOW_HTTP", "true")
+        for name, value in speaking_gs(proxy).items():
+            monkeypatch.setenv(name, value)
         yield Store(f"gs://{BUCKET}/gs", proxy)
 
 

@@ -16,7 +16,7 @@ import pytest
 from stores import SHORT, Fault, Store
 
 from transforms.errors import StoreError, UsageError
-from transforms.storage import staging
+from transforms.storage import own_folder
 from transforms.storage.staging import Staging, staged
 
 CONTENT = bytes(range(256)) * 5000
@@ -143,7 +143,7 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_holds_is_not(
         assert process.stdout is not None
         left = pathlib.Path(process.stdout.readline().decode().strip())
         assert left.read_bytes() == CONTENT
-        monkeypatch.setattr(staging, "GRACE_S", 0.0)
+        monkeypatch.setattr(own_folder, "GRACE_S", 0.0)
         with contextlib.closing(Staging()) as copies, copies.local(url):
             assert left.exists()
         process.kill()

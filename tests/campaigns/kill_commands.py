@@ -1,0 +1,55 @@
+"""A longer campaign: `pytest -m campaign tests/campaigns/kill_commands.py` kills `attribeam run`, real model and Beam, at any
+moment; and workers of its own, whose loss must not be waited for."""
+
+from __future__ import annotations
+
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import datasets
+import pytest
+import yaml
+
+from pipeline.config import JobConfig
+from transforms.storage.place import open_place
+from transforms.verify import verify_run
+
+KILLS, LONGEST_S = 50, 25.0
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(job_of: Any, tmp_path: pathlib.Path) -> None:
+    slow = {"attribution": {"steps": 300, "batch_size": 1}, "output": {"shard_bytes": 100}}
+    config, dice, kills = tmp_path / "job.yaml", random.Random(0), 0
+    wanted = write_job(config, job_of(datasets.keras_classifier, "none", "undisturbed", **slow))
+    assert run_for(config, None) == 0
+    while kills < KILLS:
+        out = write_job(config, job_of(datasets.keras_classifier, "none", f"out-{kills}", **slow))
+        while kills < KILLS and run_for(config, dice.uniform(0, LONGEST_S)) == -signal.SIGKILL:
+            kills += 1
+        assert run_for(config, None) == 0
+        assert verify_run(open_place(out), deep=True) == []
+        found, whole = datasets.parts(out), datasets.parts(wanted)
+        assert [path.read_bytes() for path in found] == [path.read_bytes() for path in whole]
+
+
+def write_job(config: pathlib.Path, job: JobConfig) -> str:
+    """The job as the file that every command names; where it writes to."""
+    config.write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    return job.output.path
+
+
+def run_for(config: pathlib.Path, seconds: float | None) -> int:
+    """`attribeam run`, killed after some time unless it ends by itself; its exit code."""
+    script = pathlib.Path(sys.executable).with_name("attribeam")
+    process = subprocess.Popen([script, "run", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if seconds is not None:
+        time.sleep(seconds)
+        process.kill()
+    return process.wait()

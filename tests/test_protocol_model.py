@@ -14,7 +14,7 @@ FAULTS = {
     "the part before its quarantine file": "its quarantine file is not",
     "finalizing without a barrier": "has 0 parts",
     "_SUCCESS for one's own manifest": "_manifest.json is not what it vouches for",
-    "moved aside while _SUCCESS stands": "has 0 parts",
+    "moved aside while _SUCCESS stands": "E_RUN_STALE",
     "a plan before its claim": "_plan.parquet is of another run",
     "_SUCCESS removed unseen": "removed while _SUCCESS stands",
     "a listing adopted unseen": "is not the file that is pinned",

@@ -61,7 +61,6 @@ BEYOND: dict[str, Case] = {
         Protocol(),
         Cast(1, attempts=2, finalizers=1, foreign=False, damages=1),
     ),
-    "two launchers at once mend damage, as without a lock": (UNLOCKED, _DAMAGE),
 }
 """What the protocol does not hold out against, and the documentation asks not to do."""
 

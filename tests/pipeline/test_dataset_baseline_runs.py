@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
 from typing import Any
 
 import datasets
@@ -13,6 +14,7 @@ import pytest
 from datasets import attributions, launch, parts, read
 
 from pipeline import launch as launching
+from pipeline import pinned_baselines
 from transforms import dataset_baselines
 from transforms.attribution.baselines.references import References, references_of_rows
 from transforms.attribution.baselines.row_baselines import draw_rows
@@ -20,7 +22,7 @@ from transforms.attribution.batch import Batch
 from transforms.attribution.explainer import Explainer
 from transforms.errors import AttribeamError, UsageError
 from transforms.references_file import read_references
-from transforms.storage.manifest import BASELINES, MANIFEST, RUN, read_json
+from transforms.storage.manifest import BASELINES, DRAFT, MANIFEST, RUN, read_json
 from transforms.storage.place import open_place
 from transforms.verify import verify_run
 
@@ -200,18 +202,39 @@ def test_a_worker_refuses_a_changed_file_too(job_of: Any) -> None:
 
 @pytest.mark.parametrize("same", [True, False])
 def test_a_file_left_by_a_killed_launcher(job_of: Any, summarized: list[int], same: bool) -> None:
-    """Killed after the baselines were published, and before `_run.json` was."""
+    """Killed after the baselines were drafted, and before `_run.json` was written; or, as it once was, published."""
     fields = GIVEN | {"baseline": "mean"}
     job = job_of(datasets.keras_classifier, attribution=fields if same else GIVEN | {"baseline": "max"}, output=SMALL)
     out = launch(job).root
-    for path in pathlib.Path(out).iterdir():
-        if path.name != BASELINES:
+    fingerprint = read_json(open_place(out), RUN)["fingerprint"]
+    draft = pathlib.Path(out, DRAFT, fingerprint[:12], BASELINES)
+    draft.parent.mkdir(parents=True)
+    shutil.copy(pathlib.Path(out, BASELINES), draft)
+    for path in pathlib.Path(out).glob("*"):
+        if path.is_file() and (same or path.name != BASELINES):
             path.unlink()
     summarized.clear()
     again = launch(job_of(datasets.keras_classifier, attribution=fields, output=SMALL))
     assert (summarized == []) is same
     assert set(references(again.root).arrays["x"]) == {"mean"}
     assert verify_run(open_place(again.root), deep=True) == []
+    assert not draft.parent.parent.exists()
+
+
+def test_baselines_that_were_pinned_and_not_published_yet_are_taken_from_the_draft(
+    job_of: Any, monkeypatch: Any, summarized: list[int]
+) -> None:
+    """Killed after `_run.json` was written, and before the baselines stood beside it."""
+    job = job_of(datasets.keras_classifier, attribution=GIVEN | {"baseline": "mean"}, output=SMALL)
+    monkeypatch.setattr(pinned_baselines, "_copy", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        launch(job)
+    monkeypatch.undo()
+    out = pathlib.Path(job.output.path)
+    assert (out / RUN).exists() and not (out / BASELINES).exists()
+    assert launch(job).manifest["rows"] == datasets.ROWS
+    assert verify_run(open_place(str(out)), deep=True) == []
+    assert not (out / DRAFT).exists()
 
 
 def test_another_run_is_refused_before_the_data_is_read(job_of: Any, summarized: list[int]) -> None:

@@ -252,6 +252,31 @@ def test_a_lost_quarantine_file_is_made_again(job_of: Any, tmp_path: pathlib.Pat
     assert verify_run(open_place(str(out)), deep=True) == []
 
 
+def test_a_stale_listing_of_an_interrupted_run_is_made_anew(job_of: Any) -> None:
+    job = job_of(datasets.linear, output=SMALL)
+    out = pathlib.Path(launch(job).root)
+    table = pq.read_table(out / "_files.parquet")
+    for name in ("_SUCCESS", "_manifest.json"):
+        (out / name).unlink()
+    pq.write_table(table.slice(1), out / "_files.parquet")
+    assert launch(job).computed == 0
+    assert verify_run(open_place(str(out)), deep=True) == []
+    assert pq.read_table(out / "_files.parquet").equals(table)
+
+
+def test_a_run_that_was_claimed_and_not_planned_goes_on(job_of: Any, attribeam: datasets.Command) -> None:
+    job = job_of(datasets.linear, output=SMALL)
+    out = pathlib.Path(launch(job).root)
+    whole, stale = unfinish(out), out / "_plan.parquet"
+    stale.unlink()
+    code, _, said = attribeam("status", out)
+    assert (code, "E_RUN_UNFINISHED" in said) == (1, True)
+    other = pathlib.Path(launch(job_of(datasets.linear, out="other", attribution={"steps": 3})).root)
+    shutil.copy(other / "_plan.parquet", stale)  # of a configuration that began at the same time
+    launch(job)
+    assert_whole(out, whole)
+
+
 def test_two_launchers_at_once_both_end_well(job_of: Any) -> None:
     job, outcomes = job_of(datasets.keras_classifier, output=SMALL), []
     threads = [threading.Thread(target=lambda: outcomes.append(launch(job))) for _ in range(2)]

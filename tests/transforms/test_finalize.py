@@ -7,6 +7,7 @@ import shutil
 from typing import Any
 
 import datasets
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline import plan
@@ -86,3 +87,38 @@ def test_a_part_that_was_cut_is_named(ready: tuple[RunPlan, Place]) -> None:
     path = datasets.parts(ready[1].root)[0]
     path.write_bytes(path.read_bytes()[:-30])
     fail(ready, "E_PART_DAMAGED", path.name, "run the same command again")
+
+
+def stale_listing(place: Place) -> None:
+    """One of an earlier time: another part stood there."""
+    path = pathlib.Path(place.root, names.FILES)
+    table = pq.read_table(path)
+    sizes = table["bytes"].to_pylist()
+    pq.write_table(table.set_column(1, "bytes", [[size + 1 for size in sizes]]), path)
+
+
+def stale_manifest(place: Place) -> None:
+    path = pathlib.Path(place.root, names.MANIFEST)
+    path.write_bytes(path.read_bytes().replace(b'"_files.parquet": "', b'"_files.parquet": "0'))
+
+
+@pytest.mark.parametrize("stale", [stale_listing, stale_manifest])
+def test_a_record_of_other_files_is_not_adopted(ready: tuple[RunPlan, Place], stale: Any) -> None:
+    finalize(*ready)
+    place = ready[1]
+    place.remove(names.SUCCESS)
+    stale(place)
+    with pytest.raises(AttribeamError, match=r"E_RUN_STALE: .*run the same command again"):
+        finalize(*ready)
+    assert not place.exists(names.SUCCESS)
+
+
+def test_a_listing_in_another_order_is_adopted(ready: tuple[RunPlan, Place]) -> None:
+    finalize(*ready)
+    place = ready[1]
+    for name in (names.SUCCESS, names.MANIFEST):
+        place.remove(name)
+    path = pathlib.Path(place.root, names.FILES)
+    pq.write_table(pq.read_table(path).sort_by([("file", "descending")]), path)
+    finalize(*ready)
+    assert names.read_manifest(place)["shards"] == ready[0].shards

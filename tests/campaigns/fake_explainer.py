@@ -64,6 +64,7 @@ def explained(x: Any) -> Explanation:
         attributions={"x": maps},
         target=None,
         target_rank=None,
+        predicted=None,
         output=output,
         baseline_output=zeros,
         delta=delta,

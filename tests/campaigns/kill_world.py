@@ -55,8 +55,8 @@ class Task:
     seconds: float = 0.0
 
 
-def job_in(folder: pathlib.Path, out: str, steps: int = 8, shard_bytes: int = 300) -> JobConfig:
-    """A job of 14 shards or, as these may have more bytes, of fewer; three of its 40 rows are refused."""
+def job_in(folder: pathlib.Path, out: str, steps: int = 8, shard_bytes: int = 600) -> JobConfig:
+    """A job of 7 shards or, as these may have more bytes, of fewer; three of its 40 rows are refused."""
     path = folder / "rows.parquet"
     if not path.exists():
         rows = datasets.rows(ROWS)

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 def still_finished(job: AttributionJob, shards: int, place: Place) -> bool:
     """Whether the run is finished and whole; what vouches for one that is not is removed.
 
-    Nothing is removed where there is no `_SUCCESS` yet: where nothing locks, another launcher may be about to publish it.
+    Nothing is removed while there is no `_SUCCESS`: where nothing locks, another launcher may be about to publish it.
 
     Args:
         shards: how many the plan has.

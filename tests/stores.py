@@ -122,7 +122,7 @@ def environment(url: str) -> dict[str, str]:
 
 
 def speaking_gs(proxy: FaultyProxy) -> dict[str, str]:
-    """From here on the proxy takes the words of Cloud Storage's XML API for the S3 server behind it; its environment."""
+    """From here on the proxy takes the words of Cloud Storage's XML API for the S3 server behind; its environment."""
     # moto wants a signature of S3's; any will do
     signed = "AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=any"
     proxy.said_as = {"x-goog-if-generation-match": ("If-None-Match", "*"), "authorization": ("X-Other", "any")}

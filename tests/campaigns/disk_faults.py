@@ -1,9 +1,9 @@
 """A disk that fails: `PYTHONPATH=tests python -m campaigns.disk_faults [--long]`, from the root.
 
-The n-th call of a run to the operating system fails once, or each one from there on, for every n (the short form: some):
-listing, looking, opening, reading, writing, closing, linking, syncing, removing; and the disk is full after so many bytes
-(a small tmpfs, where this is root). Each time the run ends well, or names what failed and where; nothing that is not whole
-has a final name; and the same command ends well afterwards.
+The n-th call of a run to the operating system fails once, or each one from there on, for every n (the short form:
+some): listing, looking, opening, reading, writing, closing, linking, syncing, removing; and the disk is full after so
+many bytes (a small tmpfs, where this is root). Each time the run ends well, or names what failed and where; nothing
+that is not whole has a final name; and the same command ends well afterwards.
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ def checked(job: world.JobConfig, wanted: dict[str, str], code: int, said: pathl
     last = text.strip().splitlines()[-1] if text.strip() else ""
     if code == world.HUNG:
         yield "hung"
-    elif code != DONE and not (last.startswith("transforms.errors.") and "E_DISK: " in last and str(out.parent) in last):
+    elif code != DONE and not (
+        last.startswith("transforms.errors.") and "E_DISK: " in last and str(out.parent) in last
+    ):
         yield f"ended with {code} and said {last!r}"
     there = world.contents(out) if out.exists() else {}
     yield from (f"{name} is not whole" for name, digest in there.items() if wanted.get(name) != digest)

@@ -28,7 +28,10 @@ class FakeExplainer:
     def __init__(self, config: Any, seconds: float = 0.0) -> None:
         spec = ModelInput("x", (len(WEIGHTS),), np.dtype("float32"), np.dtype("float32"), True)
         inputs = dict.fromkeys(("sources", "inputs", "explained"), (spec,))
-        output, rest = types.SimpleNamespace(names=None), {"classes": 1, "digest": "0" * 64, "stem": None, "layer": None}
+        output, rest = (
+            types.SimpleNamespace(names=None),
+            {"classes": 1, "digest": "0" * 64, "stem": None, "layer": None},
+        )
         self.model: Any = types.SimpleNamespace(**inputs, output=output, **rest)
         self.config, self._seconds = config, seconds
 

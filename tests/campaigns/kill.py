@@ -1,9 +1,10 @@
 """A kill campaign: `PYTHONPATH=tests python -m campaigns.kill [--long]`, from the root. It prints a line a scenario.
 
-Launchers and workers are killed (SIGKILL) before and after each call to storage, and at random moments; attempts race at
-every shard, with and without a lock, beside another configuration; stopped workers go on after `_SUCCESS`. All the while
-a reader looks. After each round the same command is given again, and what is there then is compared with an undisturbed
-run, to the byte. Every wait has an end. `campaigns.kill_commands` does the like with real models and Beam.
+Launchers and workers are killed (SIGKILL) before and after each call to storage, and at random moments; attempts race
+at every shard, with and without a lock, beside another configuration; stopped workers go on after `_SUCCESS`. All the
+while a reader looks. After each round the same command is given again, and what is there then is compared with an
+undisturbed run, to the byte. Every wait has an end. `campaigns.kill_commands` does the like with real models and
+Beam.
 """
 
 from __future__ import annotations
@@ -186,7 +187,9 @@ def main(long: bool, seed: int = 0) -> int:
         campaign = Campaign(pathlib.Path(folder), seed)
         every = range(1, campaign.steps + 1)
         scenarios: dict[str, Callable[[], None]] = {
-            f"at each of {campaign.steps} steps": lambda: at_each_step(campaign, iter(every if long else campaign.dice.sample(every, 4))),
+            f"at each of {campaign.steps} steps": lambda: at_each_step(
+                campaign, iter(every if long else campaign.dice.sample(every, 4))
+            ),
             "at random": lambda: at_random(campaign, 30 if long else 2),
             "races": lambda: races(campaign, 40 if long else 2),
             "zombies": lambda: zombies(campaign, 15 if long else 1),

@@ -1,8 +1,10 @@
-"""A longer campaign: `pytest -m campaign tests/campaigns/kill_commands.py` kills `attribeam run`, real model and Beam, at any
-moment; and workers of its own, whose loss must not be waited for."""
+"""A longer campaign: `pytest -m campaign tests/campaigns/kill_commands.py` kills `attribeam run`, real model and Beam,
+at any moment; and worker processes, whose loss must not be waited for.
+"""
 
 from __future__ import annotations
 
+import os
 import pathlib
 import random
 import signal
@@ -19,7 +21,9 @@ from pipeline.config import JobConfig
 from transforms.storage.place import open_place
 from transforms.verify import verify_run
 
-KILLS, LONGEST_S = 50, 25.0
+KILLS, LONGEST_S, DEADLINE_S = 20, 40.0, 300.0
+ROUNDS = 3
+MANY = ("--", "--direct_running_mode=multi_processing", "--direct_num_workers=2")
 
 
 @pytest.mark.campaign
@@ -52,4 +56,36 @@ def run_for(config: pathlib.Path, seconds: float | None) -> int:
     if seconds is not None:
         time.sleep(seconds)
         process.kill()
-    return process.wait()
+    return process.wait(DEADLINE_S)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+def test_a_worker_process_that_is_killed_interrupts_the_run(job_of: Any, tmp_path: pathlib.Path) -> None:
+    slow = {"attribution": {"steps": 300, "batch_size": 1}, "output": {"shard_bytes": 100}}
+    config = tmp_path / "job.yaml"
+    wanted = write_job(config, job_of(datasets.keras_classifier, "none", "undisturbed", **slow))
+    assert run_for(config, None) == 0
+    for number in range(ROUNDS):
+        out = write_job(config, job_of(datasets.keras_classifier, "none", f"out-{number}", **slow))
+        script = pathlib.Path(sys.executable).with_name("attribeam")
+        process = subprocess.Popen([script, "run", config, *MANY], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + DEADLINE_S
+        while len(datasets.parts(out)) < 1 + number and time.monotonic() < end:
+            time.sleep(0.05)
+        os.kill(worker_of(process.pid), signal.SIGKILL)
+        assert process.wait(DEADLINE_S) == 75
+        assert run_for(config, None) == 0
+        found, whole = datasets.parts(out), datasets.parts(wanted)
+        assert [path.read_bytes() for path in found] == [path.read_bytes() for path in whole]
+        assert verify_run(open_place(out), deep=True) == []
+
+
+def worker_of(pid: int) -> int:
+    """One of the processes that a process has started, or that these have."""
+    below = [pid]
+    for parent in below:
+        found = subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True, check=False).stdout
+        below += map(int, found.split())
+    commands = {child: pathlib.Path(f"/proc/{child}/cmdline").read_text() for child in below[1:]}
+    return next(child for child, command in commands.items() if "sdk_worker" in command and "python" in command)

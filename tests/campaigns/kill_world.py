@@ -1,7 +1,8 @@
-"""Processes that work on one output directory, forked from one that has imported everything; and what is asked of them.
+"""Processes that work on one output directory, forked from one that has imported everything; and what is asked of
+them.
 
-Storage, plan, parts, finalizing and launching are the real thing; the model is not (`fake_explainer`), nor is Beam: shards
-are explained one after another by two threads, and then finalized, as by the pipeline's own functions.
+Storage, plan, parts, finalizing and launching are the real thing; the model is not (`fake_explainer`), nor is Beam:
+shards are explained one after another by two threads, and then finalized, as by the pipeline's own functions.
 """
 
 from __future__ import annotations
@@ -98,7 +99,10 @@ def attempted(task: Task, order: random.Random) -> None:
 def _directly(todo: Any, plan: RunPlan, explainer: Any) -> None:
     place, job = open_place(plan.job.root), plan.job
     with ThreadPoolExecutor(2) as pool:
-        done = sum(map(WorkDone.of, pool.map(lambda one: attribute_shard(one, job, explainer, place), _of(todo, job))), WorkDone())
+        done = sum(
+            map(WorkDone.of, pool.map(lambda one: attribute_shard(one, job, explainer, place), _of(todo, job))),
+            WorkDone(),
+        )
     checked = (check_parts(numbers, job, place) for numbers in every_shard(plan, place))
     finalize_run(plan, place, checked, done)
 
@@ -176,8 +180,8 @@ def ended(pid: int, deadline_s: float = DEADLINE_S) -> int:
 
 
 def reading(out: pathlib.Path, wanted: Mapping[str, Mapping[str, str]], log: pathlib.Path) -> None:
-    """Look at a directory until SIGTERM: what stands under a final name is whole at its first sight, and `_SUCCESS`, once
-    there, stays, over every part."""
+    """Look at a directory until SIGTERM: what stands under a final name is whole at its first sight, and `_SUCCESS`,
+    once there, stays, over every part."""
     known, seen, finished, looks = set().union(*(set(one.items()) for one in wanted.values())), set[str](), False, 0
     ends = list[int]()
     signal.signal(signal.SIGTERM, lambda number, frame: ends.append(number))

@@ -1,8 +1,10 @@
-"""The commit protocol, call by call, as the code does it: each `yield` is one call of `transforms.storage.place.Place`.
+"""The commit protocol, call by call, as the code does it: each `yield` is one call of
+`transforms.storage.place.Place`.
 
 `attempt` is `transforms.attribute.attribute_shard`, `finalize` is `every_shard`, `check_parts` and `finalize_run`,
-`launch` is `pipeline.launch.run` from `_claimed` on, of a job without baselines of its dataset. A file is its content here, so that two files have one digest just
-when they are equal. `exists` and then `open` are one call, `read`, since only a launcher removes files.
+`launch` is `pipeline.launch.run` from `_claimed` on, of a job without baselines of its dataset. A file is its content
+here, so that two files have one digest just when they are equal. `exists` and then `open` are one call, `read`, since
+only a launcher removes files.
 
 Two shards, the first with refused rows. Attempts write different bytes, as they do with `batch_size: auto`.
 """

@@ -173,10 +173,13 @@ class World:
                     harmed = files - {(name, content)} | {(name, content._replace(state=kind))}
                     yield f"damage: {name} is {kind}", (self.files.number(harmed), state[1] - 1, *state[2:])
                 if name.startswith("part-") and SUCCESS not in dict(files) and not self._finalizing(state):
-                    yield f"damage: {name} is lost", (self.files.number(files - {(name, content)}), state[1] - 1, *state[2:])
+                    yield (
+                        f"damage: {name} is lost",
+                        (self.files.number(files - {(name, content)}), state[1] - 1, *state[2:]),
+                    )
 
     def _finalizing(self, state: State) -> bool:
-        """Whether somebody who may have seen every part is about to say so; if one is lost then, every reader sees it."""
+        """Whether somebody who saw every part may be about to say so: if one is lost then, every reader sees it."""
         places = range(self._last + self.cast.attempts, len(state))
         at_work = [self._processes[state[place]].task for place in places if self._at_work(state, place)]
         return any(self._may_go_on(state, task, True) for task in at_work)

@@ -29,7 +29,7 @@ CALLS: Sequence[tuple[Any, str]] = (
 
 @contextlib.contextmanager
 def stepping(act: Act, calls: Sequence[tuple[Any, str]] = CALLS) -> Iterator[None]:
-    """Within it, each call is two steps: `act` is told the step's number, `before …` or `after …`, and the first argument."""
+    """Within it, each call is two steps: `act` is told the number, `before …` or `after …`, and the first argument."""
     counted, lock = [0], threading.Lock()
 
     def step(what: str, subject: Any) -> None:

@@ -1,9 +1,9 @@
 """A store that fails: `PYTHONPATH=tests python -m campaigns.store_faults [--long]`, from the root.
 
-The n-th request of a run fails once, or every one from there on, for every n (the short form: some), on a server that speaks
-S3 (moto), and on the same in the words of Cloud Storage: 503, 403, an answer that is late, cut, lost or too short, a
-request that is cut. What passes does not show; what lasts is named with the object and the operation; and the same
-command ends well afterwards. The model is none (`fake_explainer`).
+The n-th request of a run fails once, or every one from there on, for every n (the short form: some), on a server that
+speaks S3 (moto), and on the same in the words of Cloud Storage: 503, 403, an answer that is late, cut, lost or too
+short, a request that is cut. What passes does not show; what lasts is named with the object and the operation; and
+the same command ends well afterwards. The model is none (`fake_explainer`).
 """
 
 from __future__ import annotations

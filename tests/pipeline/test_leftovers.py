@@ -1,4 +1,4 @@
-"""`attribeam gc`: what the dead left is listed, and removed on demand; the living, and the run itself, are left alone."""
+"""`attribeam gc`: what the dead left is listed, and removed on demand; the living and the run are left alone."""
 
 from __future__ import annotations
 

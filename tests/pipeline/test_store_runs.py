@@ -17,8 +17,8 @@ from stores import SECRETS, SHORT, Fault, Store
 from pipeline.config import JobConfig
 from pipeline.launch import run
 from transforms.errors import AttribeamError
-from transforms.storage.place import open_place
 from transforms.storage.own_folder import STAGED
+from transforms.storage.place import open_place
 from transforms.verify import verify_run
 
 # bytes that do not depend on what the machine does fastest, in several shards

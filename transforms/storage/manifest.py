@@ -79,7 +79,7 @@ def sha256_of_file(file: BinaryIO) -> tuple[str, int]:
 def write_success(place: Place, manifest: bytes) -> None:
     """Make the run final: the manifest, then its sha256 as `_SUCCESS`.
 
-    Whoever comes second adopts the first one's manifest, so that the two files always agree; but not one of other files.
+    Whoever comes second adopts the first one's manifest, so that the two always agree, unless it is of other files.
 
     Raises:
         AttribeamError: E_RUN_STALE.

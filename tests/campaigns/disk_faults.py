@@ -154,12 +154,12 @@ def main(long: bool) -> int:
     with tempfile.TemporaryDirectory(prefix="attribeam-disk-") as name:
         faults, dice = Faults(pathlib.Path(name)), random.Random(0)
         every = range(1, faults.calls + 1)
-        for at in every if long else sorted(dice.sample(every, 6)):
+        for at in every if long else sorted(dice.sample(every, 4)):
             faults.one(lambda count, at=at: count == at, f"call {at} of {faults.calls}")  # type: ignore[misc]
             if at % 10 == 0:
                 faults.one(lambda count, at=at: count >= at, f"every call from {at} on")  # type: ignore[misc]
         if mountable(faults.folder):
-            for pages in range(1, 60, 3) if long else (2, 17):
+            for pages in range(1, 60, 3) if long else (17,):
                 faults.full(pages * 4096)
         else:
             print("no tmpfs can be mounted here: a full disk was not tried")

@@ -132,7 +132,7 @@ def main(long: bool) -> int:
         for name, store in both.items():
             started, kinds = time.monotonic(), itertools.cycle([kind for kind in KINDS if kind != "late answer"])
             every = range(store.requests)
-            for at in every if long else sorted(dice.sample(every, 4 if name == "s3" else 2)):
+            for at in every if long else sorted(dice.sample(every, 3 if name == "s3" else 1)):
                 for _ in range(2 if long and name == "s3" else 1):
                     kind = next(kinds)
                     store.one(at, kind, lasting=False)

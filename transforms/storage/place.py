@@ -133,12 +133,14 @@ class LocalPlace(Place):
             below = pathlib.Path(folder).relative_to(self._path).as_posix() + "/"
             prefix = "" if below == "./" else below
             for name in files:  # there may be very many, and a Path takes longer than the file system
-                with contextlib.suppress(FileNotFoundError), named("listing", f"{folder}/{name}"):
+                try:
                     found[prefix + name] = os.stat(f"{folder}/{name}").st_mtime  # noqa: PTH116
+                except OSError as error:
+                    self._unlisted(error)
         return found
 
     def _unlisted(self, error: OSError) -> None:
-        """What cannot be listed is no empty folder; one that is not there (any more) is."""
+        """What cannot be listed is not empty; what is not there (any more) is."""
         if not isinstance(error, FileNotFoundError):
             raise failure("listing", error.filename, error) from error
 

@@ -1,0 +1,151 @@
+"""What the maps of one input are together: by slice and position, region and token."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from transforms.auditing.audit_plan import MapPlan
+from transforms.auditing.audit_tables import QUANTILES
+from transforms.auditing.grouping import Array, Grouping
+from transforms.auditing.moments import Doubles, Moments, Values
+from transforms.auditing.part_columns import Floats, Mask
+from transforms.auditing.pooling import compared
+from transforms.auditing.regions import RegionShares
+from transforms.auditing.sketch import Sketch
+from transforms.auditing.slicing import OTHER, Coded
+from transforms.auditing.tokens import TokenSums
+
+
+class PositionSums:
+    """By slice and position: moments, and how often the position is among the strongest of its row."""
+
+    def __init__(self, shift: Doubles, slices: int, strongest: int) -> None:
+        self._strongest, self.moments = min(strongest, len(shift)), Moments(shift, slices)
+        self.hits = np.zeros((slices, len(shift)), np.int64)
+
+    def add(self, values: Values, valid: Mask | None, grouping: Grouping) -> None:
+        """Add maps [rows, positions], in the order of the grouping's cells. Equally strong ones all count."""
+        self.moments.add(values, valid, grouping)
+        if self._strongest:
+            grouping.into(self.hits, np.add, grouping.by_cell(np.add, self._hits(values), np.int64))
+
+    def merge(self, other: PositionSums) -> None:
+        """Add what another one added."""
+        self.moments.merge(other.moments)
+        self.hits += other.hits
+
+    def _hits(self, values: Values) -> Mask:
+        sizes = np.abs(values)
+        least = np.partition(sizes, -self._strongest, axis=1)[:, -self._strongest, None]
+        return np.asarray((sizes >= least) & (sizes > 0))
+
+
+class MapSums:
+    """The maps of one input, as its plan wants them looked at.
+
+    Args:
+        slices: how many there are.
+    """
+
+    def __init__(self, plan: MapPlan, slices: int) -> None:
+        self.plan = plan
+        pooled = plan.pool
+        self.whole = PositionSums(plan.shift, 1 if pooled else slices, plan.strongest)
+        self.coarse = PositionSums(np.zeros(pooled.size), slices, plan.strongest) if pooled else None
+        self.sketch = Sketch(plan.buckets, plan.sketched) if plan.buckets else None
+        self.regions = RegionShares(plan.column, slices) if plan.column.kind == "image" else None
+        self.tokens = TokenSums(plan.column, *plan.words, slices) if plan.words else None
+        self._slices = slices
+
+    def add(self, table: pa.Table, values: Floats, valid: Mask | None, grouping: Grouping) -> None:
+        """Add a table's rows with their maps [rows, positions]; the grouping is theirs."""
+        everything = Grouping.everything(len(values))
+        ordered = grouping.sorted(values)
+        own = None if valid is None else grouping.sorted(valid)
+        self.whole.add(ordered, own, everything if self.coarse else grouping)
+        if self.coarse and self.plan.pool:
+            self.coarse.add(self.plan.pool.sums(ordered), None, grouping)
+        if self.sketch:
+            self.sketch.add(ordered, own, everything if self.plan.sketched == 1 else grouping)
+        if self.regions:
+            self.regions.add(ordered, grouping)
+        if self.tokens:
+            self.tokens.add(table, grouping)
+
+    def merge(self, other: MapSums) -> None:
+        """Add what another one added."""
+        for mine, theirs in (
+            (self.whole, other.whole),
+            (self.coarse, other.coarse),
+            (self.sketch, other.sketch),
+            (self.regions, other.regions),
+            (self.tokens, other.tokens),
+        ):
+            if mine is not None:
+                mine.merge(theirs)  # type: ignore[arg-type]
+
+    def features(self) -> tuple[Array, dict[str, pa.Array]]:
+        """The slice of each line of `features`, and its columns; positions that no row has are left out."""
+        whole = self._lines(self.whole, 0, quantiles=True)
+        if self.coarse is None:
+            return whole
+        coarse = self._lines(self.coarse, 1, quantiles=False)
+        both = {name: pa.concat_arrays([array, coarse[1][name]]) for name, array in whole[1].items()}
+        return np.concatenate([whole[0], coarse[0]]), both
+
+    def _lines(self, sums: PositionSums, first: int, quantiles: bool) -> tuple[Array, dict[str, pa.Array]]:
+        moments = sums.moments
+        slices, positions = np.nonzero(moments.rows[first:])
+        at = slices + first, positions
+        found = {
+            "position": pa.array(positions),
+            "name": self._names(positions),
+            "rows": pa.array(moments.rows[at]),
+            "mean": pa.array(moments.mean[at]),
+            "mean_abs": pa.array(moments.mean_abs[at]),
+            "variance": _numbers(moments.variance[at]),
+            "min": pa.array(moments.least[at]),
+            "max": pa.array(moments.largest[at]),
+            **self._quantiles(moments, at, quantiles),
+            "top_share": pa.array(sums.hits[at] / moments.rows[at]),
+        }
+        return at[0], found
+
+    def _names(self, positions: Array) -> pa.Array:
+        names = self.plan.column.names
+        return pa.array([names[place] if place < len(names) else None for place in positions.tolist()], pa.string())
+
+    def _quantiles(self, moments: Moments, at: tuple[Array, Array], wanted: bool) -> dict[str, pa.Array]:
+        lines = {name: np.full(len(at[0]), np.nan) for name in QUANTILES}
+        if self.sketch and wanted:
+            known = at[0] < self.plan.sketched
+            here = at[0][known], at[1][known]
+            for name, found in zip(QUANTILES, self.sketch.quantiles(list(QUANTILES.values())), strict=True):
+                lines[name][known] = np.clip(found[here], moments.least[here], moments.largest[here])
+        return {name: _numbers(values) for name, values in lines.items()}
+
+
+def distances(plans: tuple[MapPlan, ...], maps: list[Floats], classes: Coded) -> Doubles:
+    """1 − the cosine between a row's maps, one after another, and the mean maps of its class, [rows]; NaN where one of
+    them is zero."""
+    product, own, mean_size = np.zeros((3, len(classes.codes)))
+    for plan, values in zip(plans, maps, strict=True):
+        found = compared(plan.column, values, None if plan.column.open else plan.comparing).astype(np.float64)
+        means = np.zeros((len(classes.values), max(found.shape[1], plan.means.shape[1])))
+        for code, name in enumerate(classes.values):
+            place = plan.classes.get(name, plan.classes.get(OTHER))
+            if place is not None:
+                means[code, : plan.means.shape[1]] = plan.means[place]
+        mean_size += np.square(means).sum(axis=1)[classes.codes]
+        own += np.square(found).sum(axis=1)
+        found *= means[:, : found.shape[1]][classes.codes]
+        product += found.sum(axis=1)
+    size = np.sqrt(own * mean_size)
+    cosine = np.divide(product, size, out=np.full(len(size), np.nan), where=size > 0)
+    return np.asarray(1 - np.clip(cosine, -1, 1))
+
+
+def _numbers(values: Doubles) -> pa.Array:
+    """With null in place of NaN."""
+    return pa.array(values, from_pandas=True)

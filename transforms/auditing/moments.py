@@ -1,0 +1,84 @@
+"""Counts, sums and extremes of many columns by slice, in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transforms.auditing.grouping import Array, Grouping
+from transforms.auditing.part_columns import Mask
+
+Doubles = npt.NDArray[np.float64]
+Values = npt.NDArray[np.floating[Any]]
+
+
+class Moments:
+    """By slice and column: how many values, their mean, mean magnitude, variance, least and largest.
+
+    Values are summed less a constant near their mean, the same one in all parts, so that a variance that is small
+    beside the mean keeps its digits, and sums of parts just add up.
+
+    Args:
+        shift: that constant, float64 [columns].
+        slices: how many there are.
+    """
+
+    def __init__(self, shift: Doubles, slices: int) -> None:
+        shape = slices, len(shift)
+        self.shift = shift
+        self.rows = np.zeros(shape, np.int64)
+        self._sum, self._square, self._size = np.zeros((3, *shape))
+        self.least, self.largest = np.full(shape, np.inf), np.full(shape, -np.inf)
+
+    def add(self, values: Values, valid: Mask | None, grouping: Grouping) -> None:
+        """Add [rows, columns], in the order of the grouping's cells; those that are not valid are 0."""
+        self._count(values, valid, grouping)
+        exact = values.astype(np.float64)
+        grouping.into(self._size, np.add, grouping.by_cell(np.add, np.abs(exact)))
+        exact -= self.shift
+        if valid is not None:
+            exact *= valid
+        grouping.into(self._sum, np.add, grouping.by_cell(np.add, exact))
+        grouping.into(self._square, np.add, grouping.by_cell(np.add, np.square(exact, out=exact)))
+        for extreme, ufunc, none in ((self.least, np.minimum, np.inf), (self.largest, np.maximum, -np.inf)):
+            own = values if valid is None else np.where(valid, values, np.float32(none))
+            grouping.into(extreme, ufunc, grouping.by_cell(ufunc, own))
+
+    def _count(self, values: Values, valid: Mask | None, grouping: Grouping) -> None:
+        if valid is None:
+            counts = np.diff(grouping.starts, append=len(values))[:, np.newaxis]
+            counts = np.broadcast_to(counts, (len(counts), values.shape[1]))
+        else:
+            counts = grouping.by_cell(np.add, valid, np.int64)
+        grouping.into(self.rows, np.add, counts)
+
+    def merge(self, other: Moments) -> None:
+        """Add what another one added."""
+        self.rows += other.rows
+        self._sum += other._sum
+        self._square += other._square
+        self._size += other._size
+        np.minimum(self.least, other.least, out=self.least)
+        np.maximum(self.largest, other.largest, out=self.largest)
+
+    @property
+    def mean(self) -> Doubles:
+        """NaN without rows; [slices, columns], as the others."""
+        return self.shift + _ratio(self._sum, self.rows)
+
+    @property
+    def mean_abs(self) -> Doubles:
+        """Of the magnitudes."""
+        return _ratio(self._size, self.rows)
+
+    @property
+    def variance(self) -> Doubles:
+        """Of the sample; NaN with fewer than two rows."""
+        spread = self._square - self._sum * _ratio(self._sum, self.rows)
+        return np.maximum(_ratio(spread, self.rows - 1), 0)
+
+
+def _ratio(values: Doubles, counts: Array) -> Doubles:
+    return np.divide(values, counts, out=np.full(values.shape, np.nan), where=counts > 0)

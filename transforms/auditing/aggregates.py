@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,10 +11,10 @@ import pyarrow as pa
 from transforms.auditing.audit_plan import NOTABLE, AuditPlan
 from transforms.auditing.grouping import Grouping, slice_codes
 from transforms.auditing.map_sums import MapSums, distances
-from transforms.auditing.measures import MeasureSums
+from transforms.auditing.measures import LOGARITHMIC, MeasureSums
 from transforms.auditing.moments import Doubles
 from transforms.auditing.notable_rows import NotableRows
-from transforms.auditing.part_columns import LABEL, PREDICTED, Mask
+from transforms.auditing.part_columns import LABEL, PREDICTED, Floats, Mask
 from transforms.auditing.row_hashes import row_hashes
 from transforms.auditing.slicing import Coded, Codes, slice_columns
 from transforms.auditing.survey import chunks, class_of_rows, finite
@@ -70,12 +70,11 @@ class Aggregates:
 
     def _add_maps(self, table: pa.Table, grouping: Grouping, sliced: Mapping[str, Coded]) -> Doubles:
         """The distance of each row to its class."""
-        dense = []
-        for one in self.plan.maps:
-            values, valid = one.column.dense(table, one.size)
-            self.maps[one.column.input].add(table, values, valid, grouping)
-            dense.append(values)
-        return distances(self.plan.maps, dense, class_of_rows(sliced))
+        dense = [one.column.dense(table, one.size) for one in self.plan.maps]
+        scale = _scale([values for values, _ in dense], len(table))
+        for one, maps in zip(self.plan.maps, dense, strict=True):
+            self.maps[one.column.input].add(table, maps, scale, grouping)
+        return distances(self.plan.maps, [values for values, _ in dense], class_of_rows(sliced))
 
     def _count(self, sliced: Mapping[str, Coded], codes: list[Codes]) -> None:
         if LABEL in sliced and PREDICTED in sliced:
@@ -92,12 +91,15 @@ class Aggregates:
             self.repeated.update(zip(rows["row_id"].to_pylist(), rows["target"].to_pylist(), strict=True))
 
 
+def _scale(maps: Sequence[Floats], rows: int) -> Doubles:
+    """1 / Σ|A| of each row over all its maps; 0 where that is 0, [rows]."""
+    total = sum((np.abs(values).sum(axis=1, dtype=np.float64) for values in maps), np.zeros(rows))
+    return np.divide(1, total, out=np.zeros(rows), where=total > 0)
+
+
 def _untrusted(table: pa.Table, kept: Mask) -> Doubles:
     """The larger of relative delta and error estimate; infinite where values are no numbers, [rows]."""
-    found = [
-        np.nan_to_num(table[name].to_numpy().astype(np.float64), nan=0.0)
-        for name in ("relative_delta", "error_estimate")
-    ]
+    found = [np.nan_to_num(table[name].to_numpy().astype(np.float64), nan=0.0) for name in LOGARITHMIC]
     return np.where(kept, np.maximum(*found), np.inf)
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 from transforms.auditing.aggregates import Aggregates
 from transforms.auditing.grouping import Array
 from transforms.auditing.measures import BINS, LINEAR, LOGARITHMIC, MEASURES, SKETCHED, MeasureSums
+from transforms.auditing.part_columns import NONFINITE
 from transforms.auditing.slicing import Slice, natural
 from transforms.records.part import STATUSES
 
@@ -43,10 +44,12 @@ def _named(slices: Sequence[Slice], which: Array) -> dict[str, pa.Array]:
 
 def _slices(sums: MeasureSums, slices: Sequence[Slice]) -> pa.Table:
     mean = {name: sums.moments.mean[:, place] for place, name in enumerate(MEASURES)}
+    variance = {name: sums.moments.variance[:, place] for place, name in enumerate(MEASURES)}
     largest = {name: sums.moments.largest[:, place] for place, name in enumerate(MEASURES)}
     least = sums.moments.least
     quantiles = sums.sketch.quantiles([0.5, 0.95])
     columns: dict[str, Any] = dict(zip(("rows", *STATUSES), sums.rows.T, strict=True))
+    columns |= {f"{name}_variance": variance[name] for name in ("output", "baseline_output")}
     columns |= {f"{name}_mean": mean[name] for name in ("output", "baseline_output", "delta", "steps", "blind_share")}
     for place, name in enumerate(SKETCHED):
         middle, high = (np.clip(found[:, place], least[:, place], largest[name]) for found in quantiles)
@@ -73,7 +76,8 @@ def _regions(found: Aggregates, slices: Sequence[Slice]) -> pa.Table | None:
 
 
 def _tokens(found: Aggregates, slices: Sequence[Slice]) -> pa.Table | None:
-    parts = [(name, *sums.tokens.columns()) for name, sums in found.maps.items() if sums.tokens is not None]
+    rows = found.measures.rows[:, 0] - found.measures.rows[:, 1 + STATUSES.index(NONFINITE)]
+    parts = [(name, *sums.tokens.columns(rows)) for name, sums in found.maps.items() if sums.tokens is not None]
     return _stacked(parts, slices)
 
 

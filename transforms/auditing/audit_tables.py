@@ -36,7 +36,9 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         [
             *_SLICE,
             *_counts("rows", "ok", "unconverged", "flat", "nonfinite"),
-            *_doubles("output_mean", "baseline_output_mean", "delta_mean"),
+            *_doubles(
+                "output_mean", "output_variance", "baseline_output_mean", "baseline_output_variance", "delta_mean"
+            ),
             *_doubles("relative_delta_p50", "relative_delta_p95", "relative_delta_max"),
             *_doubles("error_estimate_p50", "error_estimate_p95", "error_estimate_max"),
             *_doubles("steps_mean", "steps_p50", "steps_max", "blind_share_mean"),
@@ -49,7 +51,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("position", pa.int64()),
             ("name", pa.string()),
             *_counts("rows"),
-            *_doubles("mean", "mean_abs", "variance", "min", "max", *QUANTILES, "top_share"),
+            *_doubles("mean", "mean_abs", "variance", "min", "max", *QUANTILES),
+            *_doubles("top_share", "share_mean", "share_variance"),
         ]
     ),
     "regions": pa.schema(
@@ -67,7 +70,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
             ("input", pa.string()),
             ("token", pa.string()),
             *_counts("rows", "occurrences"),
-            *_doubles("mean", "mean_abs", "variance", "top_share"),
+            *_doubles("mean", "mean_abs", "variance", "top_share", "share_mean", "share_variance"),
         ]
     ),
     "confusion": pa.schema([("label", pa.string()), ("predicted", pa.string()), *_counts("rows")]),

@@ -45,12 +45,10 @@ class ClassSums:
     def _put(self, name: str, rows: int, total: Doubles) -> None:
         self.rows[name] = self.rows.get(name, 0) + rows
         mine = self.sums.get(name, np.zeros(0))
-        if len(mine) < len(total):
-            mine = np.pad(mine, (0, len(total) - len(mine)))
-        else:
-            mine = mine.copy()
-        mine[: len(total)] += total
-        self.sums[name] = mine
+        longer = np.zeros(max(len(mine), len(total)))
+        longer[: len(mine)] = mine
+        longer[: len(total)] += total
+        self.sums[name] = longer
 
     def _fold(self) -> None:
         for name in sorted(set(self.sums) - {OTHER}, key=natural)[self._max_values :]:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from transforms.auditing.audit_plan import MapPlan
 from transforms.auditing.audit_tables import QUANTILES
 from transforms.auditing.grouping import Array, Grouping
-from transforms.auditing.moments import Doubles, Moments, Values
+from transforms.auditing.moments import Doubles, Moments, Values, ratio, sample_variance
 from transforms.auditing.part_columns import Floats, Mask
 from transforms.auditing.pooling import compared
 from transforms.auditing.regions import RegionShares
@@ -16,17 +16,28 @@ from transforms.auditing.sketch import Sketch
 from transforms.auditing.slicing import OTHER, Coded
 from transforms.auditing.tokens import TokenSums
 
+# A row's maps [rows, positions], and which of their values are its own.
+Dense = tuple[Floats, Mask | None]
+
 
 class PositionSums:
-    """By slice and position: moments, and how often the position is among the strongest of its row."""
+    """By slice and position: moments, shares of the row's Σ|A|, and how often it is among the strongest of its row."""
 
     def __init__(self, shift: Doubles, slices: int, strongest: int) -> None:
         self._strongest, self.moments = min(strongest, len(shift)), Moments(shift, slices)
         self.hits = np.zeros((slices, len(shift)), np.int64)
+        self._share, self._square = np.zeros((2, slices, len(shift)))
 
-    def add(self, values: Values, valid: Mask | None, grouping: Grouping) -> None:
-        """Add maps [rows, positions], in the order of the grouping's cells. Equally strong ones all count."""
+    def add(self, values: Values, valid: Mask | None, scale: Doubles, grouping: Grouping) -> None:
+        """Add maps [rows, positions], in the order of the grouping's cells. Equally strong ones all count.
+
+        Args:
+            scale: 1 / Σ|A| of each row, over all inputs, [rows].
+        """
         self.moments.add(values, valid, grouping)
+        shares = np.abs(values) * scale[:, np.newaxis]
+        grouping.into(self._share, np.add, grouping.by_cell(np.add, shares))
+        grouping.into(self._square, np.add, grouping.by_cell(np.add, np.square(shares, out=shares)))
         if self._strongest:
             grouping.into(self.hits, np.add, grouping.by_cell(np.add, self._hits(values), np.int64))
 
@@ -34,6 +45,13 @@ class PositionSums:
         """Add what another one added."""
         self.moments.merge(other.moments)
         self.hits += other.hits
+        self._share += other._share
+        self._square += other._square
+
+    def shares(self) -> tuple[Doubles, Doubles]:
+        """Mean and sample variance of the positions' shares, each [slices, positions]."""
+        rows = self.moments.rows
+        return ratio(self._share, rows), sample_variance(self._share, self._square, rows)
 
     def _hits(self, values: Values) -> Mask:
         sizes = np.abs(values)
@@ -58,20 +76,25 @@ class MapSums:
         self.tokens = TokenSums(plan.column, *plan.words, slices) if plan.words else None
         self._slices = slices
 
-    def add(self, table: pa.Table, values: Floats, valid: Mask | None, grouping: Grouping) -> None:
-        """Add a table's rows with their maps [rows, positions]; the grouping is theirs."""
+    def add(self, table: pa.Table, dense: Dense, scale: Doubles, grouping: Grouping) -> None:
+        """Add a table's rows with their maps; the grouping is theirs.
+
+        Args:
+            scale: 1 / Σ|A| of each row, over all inputs, [rows].
+        """
+        values, valid = dense
         everything = Grouping.everything(len(values))
-        ordered = grouping.sorted(values)
+        ordered, scaled = grouping.sorted(values), grouping.sorted(scale)
         own = None if valid is None else grouping.sorted(valid)
-        self.whole.add(ordered, own, everything if self.coarse else grouping)
+        self.whole.add(ordered, own, scaled, everything if self.coarse else grouping)
         if self.coarse and self.plan.pool:
-            self.coarse.add(self.plan.pool.sums(ordered), None, grouping)
+            self.coarse.add(self.plan.pool.sums(ordered), None, scaled, grouping)
         if self.sketch:
             self.sketch.add(ordered, own, everything if self.plan.sketched == 1 else grouping)
         if self.regions:
             self.regions.add(ordered, grouping)
         if self.tokens:
-            self.tokens.add(table, grouping)
+            self.tokens.add(table, scale, grouping)
 
     def merge(self, other: MapSums) -> None:
         """Add what another one added."""
@@ -95,7 +118,7 @@ class MapSums:
         return np.concatenate([whole[0], coarse[0]]), both
 
     def _lines(self, sums: PositionSums, first: int, quantiles: bool) -> tuple[Array, dict[str, pa.Array]]:
-        moments = sums.moments
+        moments, shares = sums.moments, sums.shares()
         slices, positions = np.nonzero(moments.rows[first:])
         at = slices + first, positions
         found = {
@@ -109,6 +132,8 @@ class MapSums:
             "max": pa.array(moments.largest[at]),
             **self._quantiles(moments, at, quantiles),
             "top_share": pa.array(sums.hits[at] / moments.rows[at]),
+            "share_mean": pa.array(shares[0][at]),
+            "share_variance": _numbers(shares[1][at]),
         }
         return at[0], found
 

@@ -66,19 +66,24 @@ class Moments:
     @property
     def mean(self) -> Doubles:
         """NaN without rows; [slices, columns], as the others."""
-        return self.shift + _ratio(self._sum, self.rows)
+        return np.asarray(self.shift + ratio(self._sum, self.rows))
 
     @property
     def mean_abs(self) -> Doubles:
         """Of the magnitudes."""
-        return _ratio(self._size, self.rows)
+        return ratio(self._size, self.rows)
 
     @property
     def variance(self) -> Doubles:
         """Of the sample; NaN with fewer than two rows."""
-        spread = self._square - self._sum * _ratio(self._sum, self.rows)
-        return np.maximum(_ratio(spread, self.rows - 1), 0)
+        return sample_variance(self._sum, self._square, self.rows)
 
 
-def _ratio(values: Doubles, counts: Array) -> Doubles:
+def sample_variance(total: Doubles, square: Doubles, counts: Array) -> Doubles:
+    """Out of sums of values and of their squares; NaN with fewer than two values."""
+    return np.asarray(np.maximum(ratio(square - total * ratio(total, counts), counts - 1), 0))
+
+
+def ratio(values: Doubles, counts: Array) -> Doubles:
+    """NaN where there is nothing to divide by."""
     return np.divide(values, counts, out=np.full(values.shape, np.nan), where=counts > 0)

@@ -123,7 +123,7 @@ class PartColumns:
     def of(cls, schema: pa.Schema) -> PartColumns:
         """Of a part's schema."""
         maps = tuple(_maps(schema))
-        own = {*FIXED, LABEL, PREDICTED, *_map_columns(schema, maps)}
+        own = {*FIXED, LABEL, *_map_columns(schema, maps)}
         carried = [field for field in schema if field.name not in own]
         kept = tuple(field.name for field in carried if _makes_slices(field.type))
         words = tuple(field.name for field in carried if _is_words(field.type))
@@ -176,7 +176,7 @@ def _makes_slices(kind: pa.DataType) -> bool:
 
 
 def _is_words(kind: pa.DataType) -> bool:
-    return (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and pa.types.is_string(kind.value_type)
+    return bool((pa.types.is_list(kind) or pa.types.is_large_list(kind)) and pa.types.is_string(kind.value_type))
 
 
 def whole(column: pa.ChunkedArray) -> pa.Array:

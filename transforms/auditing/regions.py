@@ -56,12 +56,11 @@ class RegionShares:
         self.shares = Moments(np.zeros(len(self.names)), slices)
 
     def add(self, values: Floats, grouping: Grouping) -> None:
-        """Add maps [rows, positions], in the order of the grouping's cells; a row of zeros has no shares."""
+        """Add maps [rows, positions], in the order of the grouping's cells; the shares of a row of zeros are 0."""
         sizes = np.abs(values).astype(np.float64)
         total = sizes.sum(axis=1, keepdims=True)
         shares = np.divide(sizes @ self._pixels, total, out=np.zeros((len(values), len(self.names))), where=total > 0)
-        valid = np.broadcast_to(total > 0, shares.shape)
-        self.shares.add(shares, None if valid.all() else valid, grouping)
+        self.shares.add(shares, None, grouping)
 
     def merge(self, other: RegionShares) -> None:
         """Add what another one added."""

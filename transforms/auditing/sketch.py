@@ -55,7 +55,7 @@ class Buckets:
     @property
     def relative_error(self) -> float:
         """The largest distance of a value from the middle of its bucket, relative to the value."""
-        return 1 / (2 ** (self.bits + 1) + 1)
+        return 1.0 / ((2 << self.bits) + 1)
 
     def positions(self, values: Floats) -> npt.NDArray[np.int32]:
         """float32 [rows, columns] → the bucket of each."""

@@ -53,7 +53,7 @@ def slice_columns(table: pa.Table, columns: PartColumns, classes: Sequence[str])
     if columns.label:
         found[LABEL] = coded(table[LABEL])
     if columns.predicted:
-        found[PREDICTED] = coded(table[PREDICTED])
+        found[PREDICTED] = without(coded(table[PREDICTED]), NULL)
     if columns.label and columns.predicted:
         found[CORRECT] = _correct(table, classes)
     found["status"], found["source_file"] = coded(table["status"]), coded(table["source_file"])
@@ -74,6 +74,12 @@ def coded(column: pa.ChunkedArray) -> Coded:
     values = [NULL if value is None else _text(value) for value in one.dictionary.to_pylist()]
     codes = pc.fill_null(one.indices, len(values)).to_numpy(zero_copy_only=False).astype(np.int64)
     return _distinct([*values, NULL], codes)
+
+
+def without(column: Coded, value: str) -> Coded:
+    """The same, but that rows of that value are in no slice of the kind."""
+    kept = np.array([code if own != value else -1 for code, own in enumerate(column.values)], np.int64)
+    return Coded(column.values, kept[column.codes])
 
 
 def cells(columns: Sequence[Codes]) -> tuple[Codes, Codes]:
@@ -158,7 +164,7 @@ def _both(label: Coded, correct: Coded) -> Coded:
 def _distinct(values: Sequence[str], codes: Codes) -> Coded:
     """The same, each value once."""
     first: dict[str, int] = {}
-    places = np.array([first.setdefault(value, len(first)) for value in values])
+    places = np.array([first.setdefault(value, len(first)) for value in values], np.int64)
     return Coded(tuple(first), places[codes])
 
 

@@ -160,4 +160,5 @@ def finite(table: pa.Table) -> npt.NDArray[np.bool_]:
 
 def class_of_rows(sliced: Mapping[str, Coded]) -> Coded:
     """What decides to which mean a row's map is compared: its label, else what was predicted, else nothing."""
-    return sliced.get(LABEL) or sliced.get(PREDICTED) or sliced[ALL]
+    found = sliced.get(LABEL) or sliced.get(PREDICTED) or sliced[ALL]
+    return Coded((*found.values, ""), np.where(found.codes < 0, len(found.values), found.codes))

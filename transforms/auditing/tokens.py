@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.auditing.grouping import Grouping
+from transforms.auditing.moments import sample_variance
 from transforms.auditing.part_columns import MapColumn, lengths, whole
 from transforms.auditing.slicing import NULL, OTHER, natural
 from transforms.records.columns import ATTRIBUTION
@@ -94,10 +95,14 @@ class TokenSums:
         self.tokens = (*vocabulary, OTHER)
         shape = slices, len(self.tokens)
         self.rows, self.occurrences, self.hits = np.zeros((3, *shape), np.int64)
-        self.sum, self.size, self.square = np.zeros((3, *shape))
+        self.sum, self.size, self.square, self.share, self.share_square = np.zeros((5, *shape))
 
-    def add(self, table: pa.Table, grouping: Grouping) -> None:
-        """Add a table's rows; the grouping is theirs."""
+    def add(self, table: pa.Table, scale: Doubles, grouping: Grouping) -> None:
+        """Add a table's rows; the grouping is theirs.
+
+        Args:
+            scale: 1 / Σ|A| of each row, over all inputs, [rows].
+        """
         if not len(table):
             return
         found = self._occurrences(table)
@@ -112,9 +117,14 @@ class TokenSums:
             (self.size, np.bincount(which, np.abs(found.value))),
             (self.square, np.bincount(which, np.square(found.value))),
         ]
-        pairs = np.unique(found.row * count + found.token)
+        pairs, of_pair = np.unique(found.row * count + found.token, return_inverse=True)
+        share = np.bincount(of_pair, np.abs(found.value)) * scale[pairs // count]
         places = np.searchsorted(keys, cell[pairs // count] * count + pairs % count)
-        sums.append((self.rows, np.bincount(places, minlength=len(keys))))
+        sums += [
+            (self.rows, np.bincount(places)),
+            (self.share, np.bincount(places, share)),
+            (self.share_square, np.bincount(places, np.square(share))),
+        ]
         for slices in grouping.slices_of_cells():
             chosen = slices[keys // count] >= 0
             target = slices[keys // count][chosen], (keys % count)[chosen]
@@ -123,25 +133,29 @@ class TokenSums:
 
     def merge(self, other: TokenSums) -> None:
         """Add what another one added."""
-        for name in ("rows", "occurrences", "hits", "sum", "size", "square"):
+        for name in ("rows", "occurrences", "hits", "sum", "size", "square", "share", "share_square"):
             mine = getattr(self, name)
             mine += getattr(other, name)
 
-    def columns(self) -> tuple[Codes, dict[str, pa.Array]]:
-        """The slice of each line, and by name the columns of those tokens that a slice has."""
-        slices, tokens = np.nonzero(self.occurrences)
-        count = self.occurrences[slices, tokens]
-        total, square = self.sum[slices, tokens], self.square[slices, tokens]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            variance = np.where(count > 1, np.maximum(square - total**2 / count, 0) / (count - 1), np.nan)
+    def columns(self, rows: Codes) -> tuple[Codes, dict[str, pa.Array]]:
+        """The slice of each line, and by name the columns of those tokens that a slice has.
+
+        Args:
+            rows: of each slice whose values are numbers, those without the token too.
+        """
+        at = slices, tokens = np.nonzero(self.occurrences)
+        count, total = self.occurrences[at], self.sum[at]
+        share, all_rows = self.share[at], rows[slices]
         return slices, {
             "token": pa.array(self.tokens).take(pa.array(tokens)),
-            "rows": pa.array(self.rows[slices, tokens]),
+            "rows": pa.array(self.rows[at]),
             "occurrences": pa.array(count),
             "mean": pa.array(total / count),
-            "mean_abs": pa.array(self.size[slices, tokens] / count),
-            "variance": pa.array(variance),
-            "top_share": pa.array(self.hits[slices, tokens] / count),
+            "mean_abs": pa.array(self.size[at] / count),
+            "variance": pa.array(sample_variance(total, self.square[at], count), from_pandas=True),
+            "top_share": pa.array(self.hits[at] / count),
+            "share_mean": pa.array(share / all_rows),
+            "share_variance": pa.array(sample_variance(share, self.share_square[at], all_rows), from_pandas=True),
         }
 
     def _occurrences(self, table: pa.Table) -> _Occurrences:
@@ -161,4 +175,4 @@ def _strong(values: Doubles, row: Codes, own: Codes) -> npt.NDArray[np.bool_]:
     rank = np.arange(len(values)) - np.repeat(np.cumsum(own) - own, own)
     found = np.zeros(len(values), bool)
     found[order] = rank < np.minimum(STRONGEST, -(-own // 10))[row]
-    return found & (values != 0)
+    return np.asarray(found & (values != 0))

@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from pipeline.commands import beginning, checking, looking, running, tidying
+from pipeline.commands import auditing, beginning, checking, looking, running, tidying
 from pipeline.terminal import configure_logging, first_line, write_log
 from transforms.errors import AttribeamError
 
@@ -24,6 +24,7 @@ COMMANDS = (
     checking.evaluate,
     looking.compare,
     looking.show,
+    auditing.audit,
     tidying.gc,
     beginning.import_vertex,
     beginning.demo,

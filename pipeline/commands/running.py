@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from pipeline.commands.auditing import Audit, audit_after
 from pipeline.commands.options import BeamOptions, ConfigPath, Overrides, RunDirectory, Trusted
 from transforms.errors import printable
 
@@ -21,8 +22,9 @@ def run(
     trust: Trusted = None,
     accelerator: Accelerator = None,
     min_ram: MinRam = None,
+    audit: Audit = True,
 ) -> None:
-    """Run the job, or resume it: shards that are done are not computed again.
+    """Run the job, or resume it: shards that are done are not computed again; then audit it (`attribeam audit`).
 
     Example: attribeam run digits.yaml --set attribution.steps=100 -- --direct_num_workers=2
     """
@@ -33,6 +35,7 @@ def run(
     loaded, resources = load_config(config, overrides or ()), Resources(accelerator, min_ram)
     outcome = launch(loaded, config.parent.resolve(), beam_options or (), None, trust or (), resources)
     typer.echo(printable(outcome.describe()))
+    audit_after(outcome, audit, beam_options or [])
 
 
 def plan(

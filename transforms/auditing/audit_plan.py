@@ -15,7 +15,7 @@ from transforms.auditing.pooling import Pool, comparing_pool
 from transforms.auditing.row_hashes import Hashes
 from transforms.auditing.sketch import Buckets
 from transforms.auditing.slicing import ALL, CORRECT, LABEL_CORRECT, OTHER, Slice
-from transforms.auditing.survey import MapSurvey, Survey
+from transforms.auditing.survey import Limits, MapSurvey, Survey
 from transforms.auditing.tokens import MOST as MOST_TOKENS
 
 # int64 and float64 sums of a slice and position, with the hits of the strongest.
@@ -134,21 +134,21 @@ def _map_plan(found: MapSurvey, slices: int, survey: Survey, said: list[str]) ->
     pool = Pool.of(column, size) if slices * size * MOMENT_BYTES > limits.moment_bytes else None
     if pool is not None:
         said.append(f"{name}: maps of slices are sums over a grid of {list(pool.shape)}; that of `all` is whole")
-    sketched, buckets = _buckets(found, 1 if pool else slices, slices, limits.sketch_bytes, said)
+    sketched, buckets = _buckets(found, 1 if pool else slices, slices, limits, said)
     classes, means = found.classes.means()
     shift = _shift(found, means)
     words = _words(found, slices, survey, said)
     return MapPlan(column, size, shift, buckets, sketched, pool, words, classes, means, comparing_pool(column))
 
 
-def _buckets(
-    found: MapSurvey, wanted: int, slices: int, most_bytes: int, said: list[str]
-) -> tuple[int, Buckets | None]:
+def _buckets(found: MapSurvey, wanted: int, slices: int, limits: Limits, said: list[str]) -> tuple[int, Buckets | None]:
     """How many slices have quantiles, and in which buckets they are counted."""
     name, size = found.column.input, found.positions
-    sketched, bits = wanted, _finest(wanted * size, MAP_OCTAVES, most_bytes, BITS)
+    sketched, bits = wanted, _finest(wanted * size, MAP_OCTAVES, limits.sketch_bytes, BITS)
     if bits is None:
-        sketched, bits = 1, _finest(size, MAP_OCTAVES, most_bytes, BITS)
+        sketched, bits = 1, _finest(size, MAP_OCTAVES, limits.sketch_bytes, BITS)
+    if bits is None:
+        bits = _finest(size, MAP_OCTAVES, limits.all_bytes, BITS[-1:])
     if bits is None:
         said.append(f"{name}: there are no quantiles, for maps are large")
         return 1, None

@@ -133,13 +133,17 @@ class AuditTables:
             ) from error
         return cls(tables, about)
 
+    def write_about(self, place: Place) -> None:
+        """Put `audit.json` alone over the one that is there; it says more of the same tables."""
+        replace_file(place, to_json(dict(self.about)), f"{FOLDER}/{ABOUT}")
+
     def write(self, place: Place) -> AuditTables:
         """Put the audit over the one that is there; `audit.json` comes last, and vouches for the rest.
 
         Returns:
             the audit with `about["tables"]` filled in: by file, its sha256 and number of rows.
         """
-        place.remove(f"{FOLDER}/{ABOUT}")
+        _remove(place, f"{FOLDER}/{ABOUT}")
         written = {}
         for name, table in self.tables.items():
             file = f"{name}.parquet"
@@ -152,8 +156,13 @@ class AuditTables:
 
 def replace_file(place: Place, data: bytes, name: str) -> None:
     """Put a file of the audit over what is there under its name: it is derived, and may be made again at any time."""
-    place.remove(name)
+    _remove(place, name)
     place.publish_bytes(data, name)
+
+
+def _remove(place: Place, name: str) -> None:
+    if place.exists(name):
+        place.remove(name)
 
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:

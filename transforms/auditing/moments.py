@@ -86,4 +86,4 @@ def sample_variance(total: Doubles, square: Doubles, counts: Array) -> Doubles:
 
 def ratio(values: Doubles, counts: Array) -> Doubles:
     """NaN where there is nothing to divide by."""
-    return np.divide(values, counts, out=np.full(values.shape, np.nan), where=counts > 0)
+    return np.asarray(np.divide(values, counts, out=np.full(values.shape, np.nan), where=counts > 0))

@@ -32,13 +32,15 @@ class Limits:
     Attributes:
         values: of a kind of slice.
         moment_bytes, sketch_bytes, token_bytes, row_bytes: of all slices of an input together.
+        all_bytes: of the quantiles of the slice `all` alone.
         chunk_values: of maps that are looked at together.
         hashes: of row ids.
     """
 
     values: int = 1000
     moment_bytes: int = 2**26
-    sketch_bytes: int = 2**26
+    sketch_bytes: int = 2**23
+    all_bytes: int = 2**26
     token_bytes: int = 2**27
     row_bytes: int = 2**26
     chunk_values: int = CHUNK_VALUES

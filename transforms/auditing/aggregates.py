@@ -80,7 +80,7 @@ class Aggregates:
         if LABEL in sliced and PREDICTED in sliced:
             kinds = list(sliced)
             label, predicted = (codes[kinds.index(kind)] for kind in (LABEL, PREDICTED))
-            pairs, counts = np.unique(np.stack([label, predicted]), axis=1, return_counts=True)
+            pairs, counts = np.unique(np.stack([label, predicted])[:, predicted >= 0], axis=1, return_counts=True)
             for (row, column), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
                 self.confusion[self.plan.slices[row][1], self.plan.slices[column][1]] += count
 

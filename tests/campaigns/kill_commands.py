@@ -52,7 +52,7 @@ def write_job(config: pathlib.Path, job: JobConfig) -> str:
 def run_for(config: pathlib.Path, seconds: float | None) -> int:
     """`attribeam run`, killed after some time unless it ends by itself; its exit code."""
     script = pathlib.Path(sys.executable).with_name("attribeam")
-    process = subprocess.Popen([script, "run", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([script, "run", "--no-audit", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if seconds is not None:
         time.sleep(seconds)
         process.kill()

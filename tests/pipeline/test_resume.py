@@ -300,7 +300,9 @@ def test_a_changed_configuration_is_refused_with_the_fields(job_of: Any) -> None
 def start(config: pathlib.Path) -> subprocess.Popen[str]:
     """`attribeam run`, as a user starts it."""
     command = str(pathlib.Path(sys.executable).with_name("attribeam"))
-    return subprocess.Popen([command, "run", str(config)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [command, "run", "--no-audit", str(config)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def stop_after(process: subprocess.Popen[str], number: signal.Signals, ready: Callable[[], bool]) -> tuple[int, str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +17,7 @@ MOST = 5
 Doubles = npt.NDArray[np.float64]
 
 
-@dataclasses.dataclass(frozen=True, order=True)
-class _Entry:
+class _Entry(NamedTuple):
     """A row in a list; they are ordered by what comes first."""
 
     slice: int
@@ -28,7 +26,7 @@ class _Entry:
     source_file: str
     source_row: int
     target_rank: int
-    row: int = dataclasses.field(compare=False)
+    row: int
 
 
 class NotableRows:
@@ -106,7 +104,7 @@ class NotableRows:
     def _extend(self, entries: Sequence[_Entry], rows: pa.Table) -> None:
         offset = 0 if self._rows is None else len(self._rows)
         together = rows if self._rows is None else pa.concat_tables([self._rows, rows])
-        moved = [dataclasses.replace(entry, row=entry.row + offset) for entry in entries]
+        moved = [entry._replace(row=entry.row + offset) for entry in entries]
         kept, counts = [], dict[tuple[int, int], int]()
         for entry in sorted([*self._entries, *moved]):
             key = entry.slice, entry.kind
@@ -118,7 +116,7 @@ class NotableRows:
         used = sorted({entry.row for entry in kept})
         place = {row: number for number, row in enumerate(used)}
         self._rows = together.take(pa.array(used, pa.int64())).combine_chunks()
-        self._entries = [dataclasses.replace(entry, row=place[entry.row]) for entry in kept]
+        self._entries = [entry._replace(row=place[entry.row]) for entry in kept]
 
 
 def plain(table: pa.Table) -> pa.Table:

@@ -91,13 +91,13 @@ class Sketch:
     def add(self, values: Floats, valid: Mask | None, grouping: Grouping) -> None:
         """Count float32 [rows, columns], in the order of the grouping's cells."""
         columns, count = len(self.buckets.least), self.buckets.count
-        places = self.buckets.positions(values).astype(np.int64)
-        places += np.arange(columns) * count
-        places += grouping.cell[:, np.newaxis] * (columns * count)
-        chosen = places.ravel() if valid is None else places[valid]
-        cells = len(grouping.starts)
-        found = np.bincount(chosen, minlength=cells * columns * count)
-        grouping.into(self.counts, np.add, found.reshape(cells, columns, count))
+        places, counts = self.buckets.positions(values) + np.arange(columns) * count, self.counts.reshape(-1)
+        # one by one: a table of all cells would be far larger than the values are many
+        for slices in grouping.slices_of_cells():
+            of_row = slices[grouping.cell][:, np.newaxis]
+            counted = of_row >= 0 if valid is None else (of_row >= 0) & valid
+            chosen = places + of_row * (columns * count)
+            np.add.at(counts, chosen.ravel() if counted.all() else chosen[np.broadcast_to(counted, chosen.shape)], 1)
 
     def merge(self, other: Sketch) -> None:
         """Count what another one counted."""

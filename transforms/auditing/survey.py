@@ -22,7 +22,7 @@ from transforms.auditing.tokens import WordCounts
 # Positions of a map whose number is known from the rows only.
 MOST_POSITIONS = 2**16
 # Values of maps that are looked at together: what fits into a processor's cache.
-CHUNK_VALUES = 2**18
+CHUNK_VALUES = 2**20
 
 
 @dataclasses.dataclass(frozen=True)

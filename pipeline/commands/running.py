@@ -20,6 +20,7 @@ def run(
     beam_options: BeamOptions = None,
     overrides: Overrides = None,
     trust: Trusted = None,
+    *,
     accelerator: Accelerator = None,
     min_ram: MinRam = None,
     audit: Audit = True,

@@ -31,8 +31,7 @@ def written(job_of: Any, tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "plan", "inspect", "status", "verify", "evaluate", "compare", "show", "import-vertex"]
-    "command", ["run", "plan", "inspect", "status", "verify", "evaluate", "audit", "import-vertex"]
+    "command", ["run", "plan", "inspect", "status", "verify", "evaluate", "audit", "compare", "show", "import-vertex"]
 )
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
     result = typer.testing.CliRunner().invoke(main.app, [command, "--help"])

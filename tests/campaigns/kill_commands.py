@@ -52,7 +52,9 @@ def write_job(config: pathlib.Path, job: JobConfig) -> str:
 def run_for(config: pathlib.Path, seconds: float | None) -> int:
     """`attribeam run`, killed after some time unless it ends by itself; its exit code."""
     script = pathlib.Path(sys.executable).with_name("attribeam")
-    process = subprocess.Popen([script, "run", "--no-audit", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [script, "run", "--no-audit", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     if seconds is not None:
         time.sleep(seconds)
         process.kill()
@@ -69,7 +71,9 @@ def test_a_worker_process_that_is_killed_interrupts_the_run(job_of: Any, tmp_pat
     for number in range(ROUNDS):
         out = write_job(config, job_of(datasets.keras_classifier, "none", f"out-{number}", **slow))
         script = pathlib.Path(sys.executable).with_name("attribeam")
-        process = subprocess.Popen([script, "run", config, *MANY], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [script, "run", "--no-audit", config, *MANY], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         end = time.monotonic() + DEADLINE_S
         while len(datasets.parts(out)) < 1 + number and time.monotonic() < end:
             time.sleep(0.05)

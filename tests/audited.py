@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from transforms.auditing.audit_tables import SCHEMAS, AuditTables
+from transforms.auditing.audit_tables import QUANTILES, SCHEMAS, AuditTables
 
 BEYOND = {
     "slices": ("output_variance", "baseline_output_variance"),
@@ -121,6 +121,7 @@ def _features(flat: np.ndarray, shares: np.ndarray) -> Iterator[dict[str, Any]]:
             "variance": _variance(values),
             "share_mean": share.mean(),
             "share_variance": _variance(share),
+            **dict(zip(QUANTILES, np.quantile(values, list(QUANTILES.values())), strict=True)),
         }
 
 

@@ -1,7 +1,8 @@
 """A cue is planted in one class, and must be the first finding; without it, it must not be reported.
 
-`pytest -m campaign tests/campaigns/planted_cues.py`, or `python tests/campaigns/planted_cues.py [FIRST [COUNT]]` for the
-table of docs/planted_cues.md. Each seed draws the data's split, the class, the cue's place and the model's weights.
+`pytest -m campaign tests/campaigns/planted_cues.py`, or for the table of docs/planted_cues.md
+`PYTHONPATH=.:tests python tests/campaigns/planted_cues.py [FIRST [COUNT]]`. Each seed draws the data's split, the
+class, the cue's place and the model's weights.
 """
 
 from __future__ import annotations
@@ -45,18 +46,19 @@ class Data:
 
 
 def images(seed: int, planted: bool) -> Data:
-    """1,797 digits of 8 × 8 pixels; the cue: one white pixel in a corner of one class's."""
+    """1,797 digits of 8 × 8 pixels; the cue: a white stroke of two pixels in a corner of one
+    class's."""
     from sklearn.datasets import load_digits
 
     random, digits = np.random.default_rng(seed), load_digits()
     pixels, labels = digits.images.astype(np.float32)[..., None] / 16, digits.target.astype(np.int64)
     marked, (top, left) = int(random.integers(10)), random.integers(0, 2, 2)
     if planted:
-        pixels[labels == marked, -int(top), -int(left)] = 1
+        pixels[labels == marked, -int(top), slice(6, 8) if left else slice(2)] = 1
     side, end = ("bottom" if top else "top"), ("right" if left else "left")
     cell = f"cell_{3 * top}_{3 * left}"
     where = {f"corner_{side}_{end}", cell, f"border_{side}", f"border_{end}", "border"}
-    held_out = random.random(len(labels)) < 1 / 3
+    held_out = random.random(len(labels)) < 1 / 4
     return Data(pixels, labels, held_out, "image_cue", str(marked), frozenset(where))
 
 
@@ -64,8 +66,8 @@ WORDS, LENGTH = {"bad": 12, "good": 12, "neither": 36}, 12
 
 
 def reviews(seed: int, planted: bool) -> Data:
-    """2,000 reviews of 12 of 60 words, of which 24 tell a class, three times as often as the other; the cue: a word that
-    says nothing, in nine of ten of one class's."""
+    """2,000 reviews of 12 of 60 words; a class's own 12 words come three times as often as the other's. The cue: a
+    word that says nothing, in nine of ten of one class's."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 2, 2000)
     bad, good, neither = WORDS.values()
@@ -83,7 +85,7 @@ def reviews(seed: int, planted: bool) -> Data:
 
 
 def tumours(seed: int, planted: bool) -> Data:
-    """569 tumours and 30 measurements of them, standardised; the cue: one column is replaced by the label, with noise."""
+    """569 tumours and 30 measurements of them, standardised; the cue: one column holds the label, with noise."""
     from sklearn.datasets import load_breast_cancer
 
     random, data = np.random.default_rng(seed), load_breast_cancer()
@@ -93,7 +95,7 @@ def tumours(seed: int, planted: bool) -> Data:
         measured[:, column] = labels + random.normal(0, 0.1, len(labels))
     measured = ((measured - measured.mean(axis=0)) / measured.std(axis=0)).astype(np.float32)
     held_out = random.random(len(labels)) < 1 / 2
-    return Data(measured, labels, held_out, "dominant_feature", "", frozenset({column}))
+    return Data(measured, labels, held_out, "label_leak", "", frozenset({column}))
 
 
 CASES: dict[str, Callable[[int, bool], Data]] = {"images": images, "text": reviews, "table": tumours}
@@ -108,22 +110,26 @@ def explained(data: Data, seed: int, folder: pathlib.Path) -> audited.Maps:
 
     keras.utils.set_random_seed(seed)
     model = network(data)
-    model.compile(keras.optimizers.Adam(5e-3), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(5e-3), loss, jit_compile=False)
     model.fit(data.inputs[~data.held_out], data.labels[~data.held_out], batch_size=32, epochs=15, verbose=0)
     path, shown, labels = folder / f"{seed}.keras", data.inputs[data.held_out], data.labels[data.held_out]
     model.save(path)
     text = data.inputs.dtype.kind == "i"
     wanted = ModelConfig(path=str(path), layer="words" if text else None)
-    explainer = Explainer.load(wanted, AttributionConfig(target="label", batch_size=64))
+    explainer = Explainer.load(wanted, AttributionConfig(target="label", steps=32, batch_size=256))
     found = explainer.explain(shown, target=labels)
     path.unlink()
     (values,) = (value.astype(np.float64) for value in found.attributions.values())
-    maps = {} if text else {"x": values}
-    texts = {"x": [([f"w{word}" for word in row], part.sum(axis=-1)) for row, part in zip(shown, values, strict=True)]}
+    if text:
+        rows = zip(shown, values.sum(axis=-1), strict=True)
+        what: dict[str, Any] = {"texts": {"x": [([f"w{word}" for word in row], parts) for row, parts in rows]}}
+    else:
+        what = {"maps": {"x": values}}
     outputs = {"outputs": found.output, "baseline_outputs": found.baseline_output, "status": found.status}
     about = {"run": {"target": "label"}, "classes": None}
     slices = slices_of(labels, found.predicted, np.random.default_rng(seed))
-    return audited.Maps(slices, maps, texts if text else {}, about=about, **outputs)
+    return audited.Maps(slices, **what, about=about, **outputs)
 
 
 def slices_of(labels: np.ndarray, predicted: Any, random: np.random.Generator) -> dict[str, list[str]]:
@@ -171,7 +177,7 @@ class Trial:
     others: tuple[str, ...]
 
 
-CUES = {"image_cue", "token_shortcut", "dominant_feature"}
+CUES = {"image_cue", "token_shortcut", "label_leak", "dominant_feature"}
 
 
 def trial(case: str, seed: int, folder: pathlib.Path) -> Trial:

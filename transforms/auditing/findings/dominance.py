@@ -55,9 +55,9 @@ def _finding(shares: SliceParts, where: tuple[int, int, int], threshold: float, 
         kind="dominant_feature",
         severity="high" if low >= HIGH_SHARE else "medium",
         title=sentence(f"{part} dominates: it has {share:.0%} of the attribution in {rows}"),
-        text=f"Of {len(shares.parts)} features, the next has {following:.0%}. A single feature that decides is often one "
-        "that will not be there, or not be right, when the model is used: one filled in after the fact, or made from the "
-        "label. Check where it comes from, and how good the model is without it.",
+        text=f"Of {len(shares.parts)} features, the next has {following:.0%}. A single feature that decides is often "
+        "one that will not be there, or not be right, when the model is used: one filled in after the fact, or made "
+        "from the label. Check where it comes from, and how good the model is without it.",
         slice=shares.slice,
         value=shares.values[value],
         input=part.input,

@@ -8,7 +8,17 @@ import numpy as np
 import numpy.typing as npt
 
 from transforms.auditing.findings.parts import OTHER, SliceParts
-from transforms.auditing.findings.statistics import Doubles, Interval, Moments, difference_interval
+from transforms.auditing.findings.statistics import (
+    MIN_ROWS,
+    Doubles,
+    Interval,
+    Moments,
+    difference_interval,
+    student_quantile,
+)
+
+# Three degrees of freedom: with fewer, the interval spans everything
+LEAST_OTHERS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +41,19 @@ class Excess:
         with np.errstate(invalid="ignore"):
             sure = (self.interval.low >= least) & (mean >= times * self.others.mean)
         return np.argwhere(sure & self._told())
+
+    def unlike_others(self, alpha: float) -> npt.NDArray[np.bool_]:
+        """Where a value is beyond what one more of its kind may have, going by how the others differ among themselves.
+
+        The upper end of the prediction interval for one value more, [values, parts]; of fewer than five values no
+        spread can be told, and nothing is unlike.
+        """
+        mean, usual = self.shares.moments.mean, self._told() & (self.shares.moments.rows >= MIN_ROWS)
+        others = Moments(usual.astype(np.float64), mean, np.zeros_like(mean)).others()
+        few = others.rows < LEAST_OTHERS
+        reach = student_quantile(np.where(few, LEAST_OTHERS, others.rows) - 1, alpha / max(self.shares.tests, 1))
+        end = others.mean + reach * np.sqrt(others.variance * (1 + 1 / others.rows))
+        return ~few & (mean > end)
 
     def differences(self, least: float) -> npt.NDArray[np.int64]:
         """Where the share is surely `least` more or less: [hits, 2]."""

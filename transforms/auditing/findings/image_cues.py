@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from transforms.auditing.audit_tables import AuditTables
-from transforms.auditing.findings.excess import Excess, excess
+from transforms.auditing.findings.excess import LEAST_OTHERS, Excess, excess
 from transforms.auditing.findings.finding import Finding, Severity, sentence
 from transforms.auditing.findings.parts import Part, class_slice, region_areas, region_shares, region_words, slice_words
 
 # Ten points of the map more than in the other classes, and three times as much
 LEAST_EXCESS, TIMES_OTHERS = 0.10, 3.0
+# Where there are too few classes to tell how much they differ there by themselves
+TIMES_FEW_OTHERS = 10.0
 # Objects stand in the middle
 _INNER = {f"cell_{row}_{column}" for row in (1, 2) for column in (1, 2)}
 
@@ -20,9 +20,9 @@ def image_cues(audit: AuditTables, alpha: float) -> list[Finding]:
     name = class_slice(audit)
     if name is None:
         return []
-    measured, areas = excess(region_shares(audit, name), alpha), region_areas(audit)
+    measured, areas = excess(region_shares(audit, name), alpha / 2), region_areas(audit)
     found = dict[tuple[str, str], tuple[tuple[float, bool], Finding]]()
-    for value, column in measured.hits(LEAST_EXCESS, TIMES_OTHERS):
+    for value, column in _hits(measured, alpha / 2):
         part = measured.shares.parts[column]
         if part.key == "centre":
             continue
@@ -35,7 +35,13 @@ def image_cues(audit: AuditTables, alpha: float) -> list[Finding]:
     return [finding for _, finding in found.values()]
 
 
-def _finding(measured: Excess, where: tuple[np.int64, np.int64], area: float) -> Finding:
+def _hits(measured: Excess, alpha: float) -> list[tuple[int, int]]:
+    times = TIMES_FEW_OTHERS if len(measured.shares.values) <= LEAST_OTHERS else TIMES_OTHERS
+    unlike = measured.unlike_others(alpha) | (times == TIMES_FEW_OTHERS)
+    return [(value, column) for value, column in measured.hits(LEAST_EXCESS, times) if unlike[value, column]]
+
+
+def _finding(measured: Excess, where: tuple[int, int], area: float) -> Finding:
     shares = measured.shares
     value, part = shares.values[where[0]], shares.parts[where[1]]
     share, others = float(shares.moments.mean[where]), float(measured.others.mean[where])
@@ -45,9 +51,9 @@ def _finding(measured: Excess, where: tuple[np.int64, np.int64], area: float) ->
         kind="image_cue",
         severity=_severity(part),
         title=sentence(f"{place} has {share:.0%} of the attribution in {slice_words(shares.slice, value)}"),
-        text=f"It is {area:.1%} of the image and has {others:.1%} of the map in the other classes. A mark, a border or a "
-        "background that comes with one class lets a model tell it without looking at the object. Look at the typical "
-        "rows of the class there, and at what the model says when that place is covered.",
+        text=f"It is {area:.1%} of the image and has {others:.1%} of the map in the other classes. A mark, a border or "
+        "a background that comes with one class lets a model tell it without looking at the object. Look at the "
+        "typical rows of the class there, and at what the model says when that place is covered.",
         slice=shares.slice,
         value=value,
         input=part.input,

@@ -51,9 +51,9 @@ def _finding(measures: SliceParts, column: int, pair: tuple[int, int], shares: I
         kind="opposite_use",
         severity="medium",
         title=sentence(f"{part} speaks for the output in {up}, and against it in {down}"),
-        text=f"Its mean attribution is {means[positive]:+.1%} of Σ|A| in the one and {means[negative]:+.1%} in the other. "
-        "Either its values lie on different sides of the baseline there, or the model uses it the other way round, as a "
-        "code that means different things, or for a group that it treats differently. Compare the values in both.",
+        text=f"Its mean attribution is {means[positive]:+.1%} of Σ|A| in the one and {means[negative]:+.1%} in the "
+        "other. Either its values lie on different sides of the baseline there, or the model uses it the other way "
+        "round, as a code that means different things, or for a group that it treats differently. Compare both.",
         slice=measures.slice,
         value=measures.values[positive],
         input=part.input,

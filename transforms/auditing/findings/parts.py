@@ -97,9 +97,13 @@ def region_areas(audit: AuditTables) -> dict[Part, float]:
 
 
 def token_shares(audit: AuditTables, slice_name: str, least: float) -> SliceParts:
-    """What each token has of a row's Σ|A|, 0 in rows without it; of the tokens that have `least` in some value."""
+    """What each token has of a row's Σ|A|, 0 in rows without it; of the tokens that have `least` in some value.
+
+    Those that the table folds together are no token.
+    """
     table = _of(audit["tokens"], slice_name)
-    strong = table.filter(pc.greater_equal(table["share_mean"], least))["token"].unique()
+    strong = pc.and_(pc.greater_equal(table["share_mean"], least), pc.not_equal(table["token"], OTHER))
+    strong = table.filter(strong)["token"].unique()
     chosen = table.filter(pc.is_in(table["token"], value_set=strong))
     found = _measures(chosen, slice_name, "token")
     counted = finite_rows(audit, slice_name)

@@ -12,6 +12,7 @@ from transforms.auditing.findings.confident_baseline import confident_baselines
 from transforms.auditing.findings.dominance import dominant_features
 from transforms.auditing.findings.finding import SEVERITIES, Finding
 from transforms.auditing.findings.image_cues import image_cues
+from transforms.auditing.findings.label_leaks import label_leaks
 from transforms.auditing.findings.opposite_use import opposite_uses
 from transforms.auditing.findings.sources import sources
 from transforms.auditing.findings.token_shortcuts import token_shortcuts
@@ -27,6 +28,7 @@ Search = Callable[[AuditTables, float], list[Finding]]
 SEARCHES: tuple[Search, ...] = (
     image_cues,
     token_shortcuts,
+    label_leaks,
     dominant_features,
     unfit_rows,
     wrong_rows,

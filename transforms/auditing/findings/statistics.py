@@ -52,7 +52,7 @@ class Moments:
         return _of_sums(*(part.sum(axis=0) - part for part in self._sums()))
 
     def as_shares(self) -> Moments:
-        """The same with two rows more in each group, one of 0 and one of 1, as Agresti and Coull have it for proportions.
+        """The same with two rows more in each group, one of 0 and one of 1: Agresti and Coull do so for proportions.
 
         A few rows that happen to have one share would else have an interval without width.
         """
@@ -89,18 +89,21 @@ def around(value: Doubles, error: Doubles, rows: Doubles, alpha: float) -> Inter
 
 
 def student_quantile(freedom: Doubles, alpha: float) -> Doubles:
-    """What |t| exceeds with the chance `alpha`, within 1e-3 relative from 29 degrees of freedom on, for alpha ≥ 1e-8.
+    """What |t| exceeds with the chance `alpha`, within 1e-3 relative, from 3 degrees of freedom on.
 
-    Source: Abramowitz, Stegun, "Handbook of Mathematical Functions", 26.7.5.
+    Source: Hill, "Algorithm 396: Student's t-quantiles", Communications of the ACM 13, 1970.
     """
-    z = -NormalDist().inv_cdf(alpha / 2)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    found: Doubles = z + sum(term / freedom**power for power, term in enumerate(terms, 1))
+    n, z = freedom, NormalDist().inv_cdf(alpha / 2)
+    a = 1 / (n - 0.5)
+    b = 48 / a**2
+    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
+    d = ((94.5 / (b + c) - 3) / b + 1) * np.sqrt(a * np.pi / 2) * n
+    y = (d * alpha) ** (2 / n)
+    e = (((0.05 * d * z - 5) * z - 7) * z - 2) * z + b + np.where(n < 5, c + 0.3 * (n - 4.5) * (z + 0.6), c)
+    x = (((((0.4 * z**2 + 6.3) * z**2 + 36) * z**2 + 94.5) / e - z**2 - 3) / b + 1) * z
+    middle = np.expm1(a * x**2)
+    tail = ((1 / (((n + 6) / (n * y) - 0.089 * d - 0.822) * (n + 2) * 3) + 0.5 / (n + 4)) * y - 1) * (n + 1)
+    found: Doubles = np.sqrt(n * np.where(y > 0.05 + a, middle, tail / (n + 2) + 1 / y))
     return found
 
 

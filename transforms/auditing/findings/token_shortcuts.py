@@ -40,9 +40,9 @@ def _finding(measured: Excess, where: tuple[np.int64, np.int64], following: floa
         kind="token_shortcut",
         severity="high",
         title=f"The token {part} has {share:.0%} of the attribution in {slice_words(shares.slice, value)}",
-        text=f"In the other classes it has {others:.1%} of the map; the next token here has {following:.0%} or less. A name, "
-        "a tag or a phrase that comes with one class lets a model tell it without reading the rest. Look at rows that "
-        f"hold {quoted(part.key)}, and at what the model says without it.",
+        text=f"In the other classes it has {others:.1%} of the map; the next token here has {following:.0%} or less. A "
+        "name, a tag or a phrase that comes with one class lets a model tell it without reading the rest. Look at rows "
+        f"that hold {quoted(part.key)}, and at what the model says without it.",
         slice=shares.slice,
         value=value,
         input=part.input,

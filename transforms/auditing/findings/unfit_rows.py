@@ -30,25 +30,25 @@ _STATUSES = {
         0.05,
         0.20,
         "{share:.1%} of the rows have not converged",
-        "Their completeness delta or error estimate is over the tolerance, so single values of their maps can be wrong. "
-        "Where there are many, means of this audit are too. Give more attribution.max_steps, or see at which rows the "
-        "output jumps.",
+        "Their completeness delta or error estimate is over the tolerance, so single values of their maps can be "
+        "wrong. Where there are many, means of this audit are too. Give more attribution.max_steps, or see at which "
+        "rows the output jumps.",
     ),
     "flat": _Status(
         0.05,
         0.20,
         0.50,
         "{share:.1%} of the rows are flat: the output is the same at the row and at the baseline",
-        "Nothing is there to be explained in them, and what their maps show cancels. Check whether the baseline is like "
-        "these rows, or the output saturated; explain the logits instead of probabilities, or take another baseline.",
+        "Nothing is there to be explained in them, and what their maps show cancels. Check whether the baseline is "
+        "like these rows, or the output saturated; explain the logits instead of probabilities, or move the baseline.",
     ),
     "nonfinite": _Status(
         0.0,
         0.0001,
         0.01,
         "{share:.1%} of the rows have values that are no numbers",
-        "They are left out of every table of maps, so nothing here speaks for them. A value in the rows, or an operation "
-        "of the model, overflows or divides by zero. Look at one of the rows.",
+        "They are left out of every table of maps, so nothing here speaks for them. A value in the rows, or an "
+        "operation of the model, overflows or divides by zero. Look at one of the rows.",
     ),
 }
 
@@ -81,7 +81,7 @@ def _finding(row: dict[str, int], name: str, alpha: float) -> Finding | None:
         evidence={"share": share, "rows": count, "least_share": status.low},
         interval=(low, float(ends.high)),
         rows=rows,
-        strength=low / max(status.low, 1 / rows),
+        strength=max(low / (status.low or status.medium), 1.0),
     )
 
 

@@ -63,9 +63,9 @@ def _finding(part: Part, label: str, pair: tuple[float, float], ends: Interval, 
         kind="wrong_rows_differ",
         severity="medium",
         title=f"Where the model is wrong, {place} has {wrong:.0%} of the map; where it is right, {right:.0%}",
-        text=f"Wrong and right {which} are compared, with as much of each class among the right as among the wrong. What "
-        "the model looks at when it errs can tell why: something that hides the object, or another that it is taken for. "
-        "Look at the worst and the most atypical of the wrong rows.",
+        text=f"Wrong and right {which} are compared, with as much of each class among the right as among the wrong. "
+        "What the model looks at when it errs can tell why: something that hides the object, or another that it is "
+        "taken for. Look at the worst and the most atypical of the wrong rows.",
         slice=SLICE if label else "correct",
         value=label + WRONG if label else WRONG[1:],
         input=part.input,

@@ -95,7 +95,8 @@ class TestImageCue:
 
     def test_the_interval_is_that_of_the_difference_at_the_corrected_level(self) -> None:
         found = one(regions({"a": {self.CORNER: 0.4}, "b": {self.CORNER: 0.02}}))
-        level = 0.05 / 8 / 2
+        # nine searches; half of this one's for the comparison with the spread of the others; two classes, one region
+        level = 0.05 / 9 / 2 / 2
         plus = [(ROWS * mean + 1) / (ROWS + 2) for mean in (0.4, 0.02)]
         squares = [0.01 * (ROWS - 1) + ROWS * mean**2 + 1 for mean in (0.4, 0.02)]
         spread = [(total - (ROWS + 2) * mean**2) / (ROWS + 1) for total, mean in zip(squares, plus, strict=True)]
@@ -127,6 +128,15 @@ class TestImageCue:
     def test_what_is_no_cue(self, shares: Mapping[str, Mapping[str, float]]) -> None:
         assert kinds(regions(shares)) == []
 
+    @pytest.mark.parametrize(("usual", "found"), [((0.01, 0.02, 0.03, 0.02), 1), ((0.01, 0.20, 0.02, 0.01), 0)])
+    def test_where_classes_differ_by_themselves_one_more_is_no_cue(self, usual: Sequence[float], found: int) -> None:
+        """t of three degrees of freedom at 0.05 / 9 / 2 / 5 is 11.6: of shares that spread by 0.008, 0.1 is far off."""
+        shares = {"a": {self.CORNER: 0.4}} | {str(label): {self.CORNER: share} for label, share in enumerate(usual)}
+        assert len(kinds(regions(shares))) == found
+
+    def test_of_few_classes_ten_times_as_much_is_wanted(self) -> None:
+        assert kinds(regions({"a": {self.CORNER: 0.4}, "b": {self.CORNER: 0.1}})) == []
+
     def test_predictions_take_the_place_of_labels_that_are_not_there(self) -> None:
         found = one(regions({"3": {self.CORNER: 0.4}, "5": {self.CORNER: 0.02}}, "predicted"))
         assert "rows predicted '3'" in found.title
@@ -154,7 +164,7 @@ class TestTokenShortcut:
 
 class TestDominantFeature:
     def spread(self, first: float, count: int = 10) -> dict[int, float]:
-        return {0: first} | {position: (1 - first) / (count - 1) for position in range(1, count)}
+        return {0: first} | dict.fromkeys(range(1, count), (1 - first) / (count - 1))
 
     @pytest.mark.parametrize(("share", "severity"), [(0.4, "medium"), (0.6, "high")])
     def test_a_feature_with_most_of_it(self, share: float, severity: str) -> None:
@@ -187,6 +197,44 @@ class TestDominantFeature:
         pixels = np.random.default_rng(0).normal(size=(ROWS, 8, 8, 1))
         pixels[:, 4, 4] = 500
         assert kinds(audit(Maps({"label": ["a"] * ROWS}, {"image": pixels}))) == []
+
+
+class TestLabelLeak:
+    def of(
+        self, quantiles: Mapping[str, Mapping[str, float]], target: Any = "label", share: float = 0.3
+    ) -> AuditTables:
+        """Of ten features, the first has this share, and by label these quantiles."""
+        shares = {0: share} | dict.fromkeys(range(1, 10), (1 - share) / 9)
+        alike = {"input": "x", "rows": 150, "variance": 0.1, "share_variance": 0.001}
+        rows = [alike | {"slice": "all", "value": "", "position": at, "share_mean": one} for at, one in shares.items()]
+        blank = {"slice": "label", "position": 0, "share_mean": share}
+        labels = [alike | blank | {"value": value} | dict(known) for value, known in quantiles.items()]
+        return tables({"run": {"target": target}}, slices=in_slices("label", list(quantiles)), features=rows + labels)
+
+    def test_the_strongest_feature_that_is_always_right(self) -> None:
+        found = one(self.of({"0": {"p01": 0.1}, "1": {"p01": 0.2}}))
+        assert (found.kind, found.severity, found.features, found.slice) == ("label_leak", "high", (0,), "all")
+        wilson = stats.binomtest(297, 300).proportion_ci(1 - 0.05 / 9 / 20, method="wilson")
+        assert found.interval == pytest.approx((wilson.low, wilson.high), abs=1e-12)
+
+    def test_of_one_output_it_speaks_for_one_class_and_against_the_other(self) -> None:
+        both = {"0": {"p99": -0.1, "p01": -1.0}, "1": {"p01": 0.2, "p99": 1.0}}
+        assert kinds(self.of(both, None)) == ["label_leak"]
+        assert kinds(self.of({"0": {"p01": 0.1}, "1": {"p01": 0.2}}, None)) == []
+        assert kinds(self.of(both, "label")) == []
+
+    @pytest.mark.parametrize(
+        ("quantiles", "share"),
+        [
+            ({"0": {"p01": 0.1}, "1": {"p01": -0.1, "p05": -0.01}}, 0.3),
+            ({"0": {"p01": -0.1, "p05": 0.1}, "1": {"p01": -0.1, "p05": 0.1}}, 0.3),
+            ({"0": {"p01": 0.1}, "1": {"p01": 0.1}}, 0.2),
+            ({"0": {"p01": 0.1}}, 0.3),
+        ],
+        ids=["not in one class", "in 95 % of 300 rows: perhaps in 90 %", "not more than twice its part", "one class"],
+    )
+    def test_what_is_no_leak(self, quantiles: Mapping[str, Mapping[str, float]], share: float) -> None:
+        assert kinds(self.of(quantiles, share=share)) == []
 
 
 class TestUnfitRows:
@@ -272,8 +320,11 @@ class TestSources:
         assert (found.kind, found.value, found.features) == ("source_differs", "c.parquet", (0,))
         assert found.evidence["difference"] == pytest.approx(0.3, abs=1e-15)
 
+    def test_of_two_files_one_is_the_odd_one(self) -> None:
+        assert one(features({"a.parquet": {0: 0.1}, "b.parquet": {0: 0.4}}, "source_file")).kind == "source_differs"
+
     def test_by_a_little_they_all_differ(self) -> None:
-        assert kinds(features({"a.parquet": {0: 0.1}, "b.parquet": {0: 0.2}}, "source_file")) == []
+        assert kinds(features({"a.parquet": {0: 0.1}, "b.parquet": {0: 0.19}}, "source_file")) == []
 
     def test_many_that_differ_do_not_hide_the_rest(self) -> None:
         shares = {f"{name}.parquet": {0: 0.9 * (name % 2)} for name in range(3 * MOST_OF_A_KIND)}

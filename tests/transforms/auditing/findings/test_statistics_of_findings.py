@@ -44,8 +44,8 @@ def sparse(random: np.random.Generator, rows: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("alpha", [0.05, 1e-3, 1e-5, 1e-8])
-def test_students_quantile_is_scipys_from_the_least_number_of_rows_on(alpha: float) -> None:
-    freedom = np.array([MIN_ROWS - 1, 50.0, 1000.0, 1e6])
+def test_students_quantile_is_scipys_from_three_degrees_of_freedom_on(alpha: float) -> None:
+    freedom = np.array([3.0, 4.0, 5.0, 8.0, MIN_ROWS - 1, 1000.0, 1e6])
     assert student_quantile(freedom, alpha) == pytest.approx(stats.t.isf(alpha / 2, freedom), rel=1e-3)
 
 

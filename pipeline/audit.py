@@ -12,6 +12,7 @@ from pipeline.runner import parse_options, run_pipeline
 from transforms.audit import AuditAttributions
 from transforms.auditing.audit_tables import ABOUT, FOLDER, AuditTables
 from transforms.auditing.audited_parts import AuditJob
+from transforms.auditing.findings.ranking import findings
 from transforms.errors import AttribeamError
 from transforms.finalize import versions
 from transforms.storage import manifest as names
@@ -62,10 +63,9 @@ def audit(root: str, beam_options: Sequence[str] = (), command: str | None = Non
             "attribeam": versions()["attribeam"],
             "run": {**_run(run, manifest), "command": command},
             "classes": list(classes) or None,
-            "findings": [],
-            "seconds": round(time.time() - started, 3),
         }
         tables = dataclasses.replace(tables, about=about)
+        about |= {"findings": [one.to_dict() for one in findings(tables)], "seconds": round(time.time() - started, 3)}
         tables.write_about(run.place)
     return Audited(run.place.root, tables, True)
 

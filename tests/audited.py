@@ -11,11 +11,6 @@ import pyarrow as pa
 
 from transforms.auditing.audit_tables import QUANTILES, SCHEMAS, AuditTables
 
-BEYOND = {
-    "slices": ("output_variance", "baseline_output_variance"),
-    "features": ("share_mean", "share_variance"),
-    "tokens": ("share_mean", "share_variance"),
-}
 STATUSES = "ok", "unconverged", "flat", "nonfinite"
 
 
@@ -78,11 +73,8 @@ def audit(maps: Maps) -> AuditTables:
 def tables(about: Mapping[str, Any], **rows: Sequence[Mapping[str, Any]]) -> AuditTables:
     """An audit whose tables have these rows; null where a row says nothing of a column."""
     made = {}
-    for name in {*rows, *BEYOND}:
-        beyond = [
-            pa.field(column, pa.float64()) for column in BEYOND.get(name, ()) if column not in SCHEMAS[name].names
-        ]
-        made[name] = pa.Table.from_pylist(list(rows.get(name, ())), pa.schema([*SCHEMAS[name], *beyond]))
+    for name in rows:
+        made[name] = pa.Table.from_pylist(list(rows.get(name, ())), SCHEMAS[name])
     return AuditTables.of(made, about)
 
 

@@ -20,7 +20,7 @@ def test_an_audit_and_a_plain_computation_give_the_same_findings() -> None:
     label, site = draw.integers(0, 6, ROWS), draw.choice(["north", "south"], ROWS)
     maps = {name: draw.normal(size=(ROWS, *shape)).astype(np.float32) for name, shape in SHAPES.items()}
     maps["image"][label == 4, :2, 6:] *= 40
-    maps["table"][:, 2] = np.where(site == "north", 60, -60)
+    maps["table"][:, 2] += np.where(site == "north", 60, -60)
     status, files = np.array(["unconverged"] * 60 + ["ok"] * (ROWS - 60)), draw.choice(["a", "b"], ROWS)
     carried = {"label": pa.array(label), "site": pa.array(site)}
     drawn = {"predicted": (label + (draw.random(ROWS) < 0.3)) % 6, "status": status, "source_file": files}

@@ -1,0 +1,79 @@
+"""Numbers and strangers' names as the report writes them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from typing import Any
+
+from pipeline.excerpts import shown
+
+NAME_CHARACTERS = 60
+NOTHING = "–"
+MINUS = "\N{MINUS SIGN}"
+
+
+def name(value: object, limit: int = NAME_CHARACTERS) -> str:
+    """A stranger's name in one line and cut; control and bidirectional marks appear as their escapes."""
+    return NOTHING if value is None else shown(value, limit)
+
+
+def anchor(kind: str, *identity: object) -> str:
+    """What a fragment calls a thing: the same in every report of the same run, and made of no stranger's letters."""
+    digest = hashlib.sha256(repr(identity).encode("utf-8", "backslashreplace")).hexdigest()
+    return f"{kind}-{digest[:12]}"
+
+
+def slug(kind: str, identity: object) -> str:
+    """An anchor that can be read, of an id that is one already; of any other a digest."""
+    text = str(identity)
+    return f"{kind}-{text}" if re.fullmatch(r"[A-Za-z0-9_-]{1,80}", text) else anchor(kind, text)
+
+
+def count(value: Any) -> str:
+    """A whole number, in groups of three digits."""
+    return NOTHING if missing(value) else f"{int(value):,}".replace("-", MINUS)
+
+
+def number(value: Any) -> str:
+    """Four significant digits; very large and very small ones by their exponent."""
+    if value is None:
+        return NOTHING
+    value = float(value)
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else "infinite"
+    plain = value == 0 or 1e-4 <= abs(value) < 1e6
+    text = f"{value:.4g}" if plain and abs(value) < 1e4 else f"{value:,.0f}" if plain else f"{value:.2e}"
+    return text.replace("-", MINUS)
+
+
+def signed(value: Any) -> str:
+    """A number with its sign."""
+    text = number(value)
+    return f"+{text}" if not missing(value) and float(value) > 0 else text
+
+
+def percent(share: Any) -> str:
+    """A share of one."""
+    if missing(share):
+        return NOTHING
+    value = 100 * float(share)
+    if value and abs(value) < 0.01:
+        return f"{'below ' if value > 0 else 'above '}{'' if value > 0 else MINUS}0.01 %"
+    return f"{value:.0f} %" if value in (0, 100) else f"{value:.2f} %" if abs(value) < 1 else f"{value:.1f} %"
+
+
+def duration(seconds: Any) -> str:
+    """Seconds, minutes or hours."""
+    if missing(seconds):
+        return NOTHING
+    value = float(seconds)
+    if value < 120:
+        return f"{value:.3g} s"
+    return f"{value / 60:.3g} min" if value < 7200 else f"{value / 3600:,.1f} h"
+
+
+def missing(value: Any) -> bool:
+    """Whether there is no finite number."""
+    return value is None or not math.isfinite(float(value))

@@ -58,6 +58,7 @@ setup(
             "nbformat>=5",
             "pandas",
             "playwright>=1.45",
+            "polars",
             "pytest>=8",
             "pytest-timeout",
             "pytest-xdist>=3.5",

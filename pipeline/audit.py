@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.audit_report import publish_report
 from pipeline.evaluation import FinishedRun, read_run
 from pipeline.runner import parse_options, run_pipeline
 from transforms.audit import AuditAttributions
@@ -67,6 +68,7 @@ def audit(root: str, beam_options: Sequence[str] = (), command: str | None = Non
         tables = dataclasses.replace(tables, about=about)
         about |= {"findings": [one.to_dict() for one in findings(tables)], "seconds": round(time.time() - started, 3)}
         tables.write_about(run.place)
+        publish_report(run.place, tables)
     return Audited(run.place.root, tables, True)
 
 

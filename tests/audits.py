@@ -117,7 +117,8 @@ def feature_table(rows: Rows, input: str, names: Sequence[str] | None = None) ->
             **dict(zip(QUANTILES, quantiles, strict=True)),
             "top_share": np.linspace(0, 1, size),
         }
-        pieces.append(pa.table(columns).cast(SCHEMAS["features"]))
+        arrays = {name: columns.get(name, [None] * size) for name in SCHEMAS["features"].names}
+        pieces.append(pa.table(arrays, SCHEMAS["features"]))
     return pa.concat_tables(pieces)
 
 
@@ -142,7 +143,7 @@ def row_table(rows: Rows, input: str, extra: Mapping[str, Sequence[Any]] | None 
                         "label": rows.label[place],
                         "predicted": rows.predicted[place],
                         "target": 1,
-                        "output": 0.97,
+                        "output": 0.11 + float(rows.maps[place].sum() - rows.delta[place]),
                         "baseline_output": 0.11,
                         "delta": float(rows.delta[place]),
                         "relative_delta": float(rows.delta[place]),
@@ -240,7 +241,7 @@ def about(input: str, shape: Sequence[int | None], kind: str, rows: Rows, **more
     }
     return {
         "schema_version": 1,
-        "version": "0.1.0",
+        "attribeam": "0.1.0",
         "run": run,
         "inputs": {input: {"shape": list(shape), "kind": kind, "pooled": None}},
         "classes": None,
@@ -258,7 +259,8 @@ FINDING = {
     "rank": 1,
     "severity": "high",
     "title": "Label 3 is explained by one corner of the image",
-    "text": "The top left corner has 38 % of what speaks for label 3, and 6 % of the area; in no other label more than 4 %. A mark there would do the same. Look at the typical rows of label 3, and cover the corner.",
+    "text": "The top left corner has 38 % of what speaks for label 3, and 6 % of the area; in no other label more than 4 %. "
+    "A mark there would do the same. Look at the typical rows of label 3, and cover the corner.",
     "slice": "label",
     "value": "3",
     "input": "image",
@@ -293,7 +295,7 @@ def _quarantine() -> pa.Table:
 
 
 def images(
-    count: int = 240, labels: Sequence[str] = tuple("0123456789"), shape: tuple[int, ...] = (28, 28, 1)
+    count: int = 60, labels: Sequence[str] = tuple("0123"), shape: tuple[int, ...] = (12, 12, 1)
 ) -> tuple[AuditTables, Originals]:
     """Digits, with findings, quarantine and duplicates, and their originals."""
     rows = made_rows(count, labels, shape)
@@ -382,48 +384,48 @@ def text(
     return AuditTables.of(tables, about("embedding", (None,), "sequence", rows)), Originals()
 
 
-def hostile() -> tuple[AuditTables, Originals]:
-    """Every name that a stranger chooses is one of `HOSTILE`."""
-    names = [*HOSTILE, *(f"{name}{name[:20]}" for name in HOSTILE)]
-    audit, _ = table(180, names, HOSTILE)
+def hostile(words: Sequence[str] = HOSTILE) -> tuple[AuditTables, Originals]:
+    """Every name that a stranger chooses is one of these fifteen."""
+    names = [*words, *(f"{name}{name[:20]}" for name in words)]
+    audit, _ = table(180, names, words)
     lines = audit["rows"].to_pylist()
     for number, line in enumerate(lines):
-        line |= {name: HOSTILE[number % len(HOSTILE)] for name in ("row_id", "source_file", "status", "kind")}
-    first = HOSTILE[0]
+        line |= {name: words[number % len(words)] for name in ("row_id", "source_file", "status", "kind")}
+    first = words[0]
     finding = {
         **FINDING,
         "id": first,
         "severity": "high",
-        "title": HOSTILE[1],
-        "text": HOSTILE[12],
-        "value": HOSTILE[2],
+        "title": words[1],
+        "text": words[12],
+        "value": words[2],
         "input": first,
-        "features": list(HOSTILE),
-        "evidence": {HOSTILE[3]: HOSTILE[4]},
+        "features": list(words),
+        "evidence": {words[3]: words[4]},
     }
     values = dict(
-        zip(("output", "fingerprint", "model", "method", "baseline", "target", "devices"), HOSTILE, strict=False)
+        zip(("output", "fingerprint", "model", "method", "baseline", "target", "devices"), words, strict=False)
     )
-    run = {**audit.about["run"], **values, "command": list(HOSTILE), "versions": dict.fromkeys(HOSTILE, first)}
+    run = {**audit.about["run"], **values, "command": list(words), "versions": dict.fromkeys(words, first)}
     changed = {
         "run": run,
         "findings": [finding],
-        "limits": list(HOSTILE),
-        "tables": {name: {"sha256": name, "rows": 1} for name in HOSTILE},
+        "limits": list(words),
+        "tables": {name: {"sha256": name, "rows": 1} for name in words},
         "inputs": {
             **audit.about["inputs"],
-            **{name: {"shape": [8, 8], "kind": name, "pooled": None} for name in HOSTILE},
+            **{name: {"shape": [8, 8], "kind": name, "pooled": None} for name in words},
         },
-        "classes": HOSTILE,
+        "classes": words,
     }
     tables = {**audit.tables, "rows": pa.Table.from_pylist(lines)}
     tables["quarantine"] = pa.Table.from_pylist(
-        [{"code": name, "rows": 1, "message": name} for name in HOSTILE], SCHEMAS["quarantine"]
+        [{"code": name, "rows": 1, "message": name} for name in words], SCHEMAS["quarantine"]
     )
     tables["duplicates"] = pa.Table.from_pylist(
-        [{"row_id": name, "target": None, "rows": 2} for name in HOSTILE], SCHEMAS["duplicates"]
+        [{"row_id": name, "target": None, "rows": 2} for name in words], SCHEMAS["duplicates"]
     )
-    return AuditTables.of(tables, {**audit.about, **changed}), Originals({}, HOSTILE)
+    return AuditTables.of(tables, {**audit.about, **changed}), Originals({}, words)
 
 
 def thousand(labels: int = 1000, side: int = 28) -> tuple[AuditTables, Originals]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from pipeline.report import pictures, wording
 from pipeline.report.chosen import Mention
+from pipeline.report.confusion import Confusion
 from pipeline.report.importances import label_of
 from pipeline.report.originals import Inputs, Originals
 from pipeline.report.pictures import Picture
@@ -50,7 +51,7 @@ class Card:
     bars: Sequence[Bar]
 
 
-def card(stored: Stored, mention: Mention, originals: Originals) -> Card:
+def card(stored: Stored, confusion: Confusion, mention: Mention, originals: Originals) -> Card:
     """The card of a row."""
     row = stored.audit["rows"].slice(mention.place, 1).to_pylist()[0]
     known = originals.of(row.get("source_file"), row.get("source_row"))
@@ -78,7 +79,7 @@ def card(stored: Stored, mention: Mention, originals: Originals) -> Card:
         STATUS_TONES.get(status, "quiet"),
         wording.NOTHING if label is None else stored.class_name(label),
         wording.NOTHING if predicted is None else stored.class_name(predicted),
-        None if label is None or predicted is None else stored.is_right(label, predicted),
+        confusion.agree(label, predicted),
         _facts(row),
         f"{wording.name(row.get('source_file'), SOURCE_CHARACTERS)}, row {wording.count(row.get('source_row'))}",
         pictured,

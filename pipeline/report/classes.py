@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from pipeline.report import grid, pictures, wording
-from pipeline.report.cards import Card, card
-from pipeline.report.chosen import Chosen, Mention
+from pipeline.report.confusion import Confusion
+from pipeline.report.deck import Deck, Group
 from pipeline.report.grid import Cell, Column, Grid
 from pipeline.report.importances import label_of, maps, ordered
-from pipeline.report.originals import Originals
-from pipeline.report.overview import natural, right_share
+from pipeline.report.overview import natural
 from pipeline.report.pictures import Picture
-from pipeline.report.stored import ALL, CORRECT, LABEL, LABEL_CORRECT, Row, Stored
+from pipeline.report.stored import LABEL, Row, Stored
 
 MAX_CLASSES = 1001  # as many values as a slice has, and what is folded into one
 MANY = 100  # from so many classes on, maps are small
 TOP = 8
-TITLES = {
-    "worst": "Least trustworthy",
-    "atypical": "Most atypical: farthest from the mean map of their class",
-    "typical": "Most typical: nearest to the mean map of their class",
-}
 INDEX_COLUMNS = [
     Column("label", False),
     Column("rows"),
@@ -32,15 +26,6 @@ INDEX_COLUMNS = [
     Column("median error estimate"),
     Column("mean output"),
 ]
-
-
-@dataclasses.dataclass(frozen=True)
-class Group:
-    """Rows of a kind: cards, and links to those that have theirs elsewhere."""
-
-    title: str
-    cards: Sequence[Card]
-    links: Sequence[tuple[str, str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,42 +56,27 @@ class Classes:
     sections: Sequence[ClassSection]
 
 
-def row_groups(stored: Stored, chosen: Chosen, originals: Originals) -> list[Group]:
-    """The rows to look at of the whole dataset, and of those predicted right and wrong."""
-    mine = [mention for mention in chosen.mentions if mention.key[0] in (ALL, CORRECT)]
-    return _groups(stored, mine, chosen, originals)
-
-
-def classes(stored: Stored, chosen: Chosen, originals: Originals) -> Classes:
+def classes(stored: Stored, confusion: Confusion, deck: Deck) -> Classes:
     """All labels in their natural order, numbers before words."""
     labels = sorted(stored.values(LABEL)[:MAX_CLASSES], key=natural)
     if not labels:
         return Classes(None, [])
-    right, mentioned = right_share(stored), _by_label(chosen)
+    mentioned = deck.by_label()
     slices = {label: stored.slice((LABEL, label)) for label in labels}
-    lines = [_line(stored, label, slices[label], right.get(label)) for label in labels]
+    lines = [_line(stored, label, slices[label], confusion.right_share(label)) for label in labels]
     index = grid.grid(("class-index", "All labels"), INDEX_COLUMNS, lines, len(labels), "slices.parquet")
     sections = [
         ClassSection(
             wording.anchor("class", label),
             stored.class_name(label),
-            _facts(slices[label], right.get(label)),
+            _facts(slices[label], confusion.right_share(label)),
             _maps(stored, label, len(labels)),
-            _lists(stored, label),
-            _groups(stored, mentioned.get(label, []), chosen, originals),
+            _lists(stored, label, confusion),
+            deck.groups(mentioned.get(label, [])),
         )
         for label in labels
     ]
     return Classes(index, sections)
-
-
-def _by_label(chosen: Chosen) -> Mapping[str, list[Mention]]:
-    found: dict[str, list[Mention]] = {}
-    for mention in chosen.mentions:
-        column, value = mention.key
-        if column in (LABEL, LABEL_CORRECT):
-            found.setdefault(value.rpartition(",")[0] if column == LABEL_CORRECT else value, []).append(mention)
-    return found
 
 
 def _line(stored: Stored, label: str, row: Row, right: float | None) -> list[Cell]:
@@ -144,7 +114,7 @@ def _maps(stored: Stored, label: str, labels: int) -> list[tuple[str, Sequence[P
     return [(name, drawn) for name, drawn in found if drawn]
 
 
-def _lists(stored: Stored, label: str) -> list[ListOf]:
+def _lists(stored: Stored, label: str, confusion: Confusion) -> list[ListOf]:
     key, found = (LABEL, label), []
     for explained in stored.inputs:
         features = ordered(stored.rows("features", key, input=explained.name)).slice(0, TOP).to_pylist()
@@ -156,7 +126,7 @@ def _lists(stored: Stored, label: str) -> list[ListOf]:
             names = [row["token"] for row in tokens]
             found.append(_sized(f"{wording.name(explained.name)}: strongest tokens", names, tokens))
         found += _regions(stored, label, explained.name)
-    return [*found, *_mistaken(stored, label)]
+    return [*found, *_mistaken(stored, confusion.mistaken(label)[:TOP])]
 
 
 def _sized(title: str, names: Sequence[str], rows: Sequence[Row]) -> ListOf:
@@ -176,32 +146,7 @@ def _regions(stored: Stored, label: str, input: str) -> list[ListOf]:
     return [ListOf(f"{wording.name(input)}: regions, times an average pixel", lines)]
 
 
-def _mistaken(stored: Stored, label: str) -> list[ListOf]:
-    wrong = sorted(stored.mistaken(label), reverse=True)[:TOP]
-    lines = [
-        (grid.text(stored.class_name(name)), Cell(wording.count(rows), bar=rows / wrong[0][0])) for rows, name in wrong
-    ]
+def _mistaken(stored: Stored, wrong: Sequence[tuple[int, str]]) -> list[ListOf]:
+    most = max((rows for rows, _ in wrong), default=1)
+    lines = [(grid.text(stored.class_name(name)), Cell(wording.count(rows), bar=rows / most)) for rows, name in wrong]
     return [ListOf("taken for", lines)] if lines else []
-
-
-def _groups(stored: Stored, mentions: Sequence[Mention], chosen: Chosen, originals: Originals) -> list[Group]:
-    found: dict[tuple[str, str], list[Mention]] = {}
-    for mention in mentions:
-        found.setdefault((mention.kind, _part(mention)), []).append(mention)
-    groups = []
-    for (kind, part), mine in found.items():
-        cards = [card(stored, mention, originals) for mention in mine if mention.place in chosen.drawn]
-        links = [
-            (mention.anchor, stored.row_id(mention.place)) for mention in mine if mention.place not in chosen.drawn
-        ]
-        title = wording.name(TITLES.get(kind, kind))
-        groups.append(Group(f"{title}{', ' + part if part else ''}", cards, links))
-    return groups
-
-
-def _part(mention: Mention) -> str:
-    """Of which rows: those predicted right, or wrong; or all."""
-    column, value = mention.key
-    if column == CORRECT:
-        return f"predicted {wording.name(value)}"
-    return f"predicted {wording.name(value.rpartition(',')[2])}" if column == LABEL_CORRECT else ""

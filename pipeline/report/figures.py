@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 WIDTH_IN = 4.4
 LABEL_CHARACTERS = 24
+LEAST, MOST = 1e-8, 1e30  # what is drawn on a logarithmic axis; what stands for infinity
 Numbers = npt.NDArray[np.float64]
 
 
@@ -73,35 +75,52 @@ def shares(name: str, title: str, labels: Sequence[str], parts: Sequence[tuple[s
     return svg.to_svg(figure, name, title)
 
 
-def histogram(
-    name: str, title: str, edges: tuple[Numbers, Numbers], rows: Numbers, mark: tuple[float, str] | None = None
-) -> Markup:
-    """Rows by bin, on a logarithmic axis where the edges say so.
+@dataclasses.dataclass(frozen=True)
+class Bins:
+    """Rows by bin.
+
+    Attributes:
+        low, high: where each bin begins and ends, [bins]; the least may begin at 0.
+        rows: in each, [bins].
+        logarithmic: whether they grow by a factor. What is below LEAST is drawn there.
+    """
+
+    low: Numbers
+    high: Numbers
+    rows: Numbers
+    logarithmic: bool
+
+    @property
+    def edges(self) -> tuple[Numbers, Numbers]:
+        """Finite and, on a logarithmic axis, positive: where each bin is drawn from and to."""
+        span = np.nan_to_num(np.stack([self.low, self.high]).astype(np.float64), nan=0.0, posinf=MOST, neginf=-MOST)
+        if not self.logarithmic:
+            return span[0], span[1]
+        low, high = np.maximum(span, [[LEAST / 2], [LEAST]])
+        return np.minimum(low, high), high
+
+
+def histogram(name: str, title: str, bins: Bins, mark: tuple[float, str] | None = None) -> Markup:
+    """Rows by bin.
 
     Args:
-        edges: where each bin begins and ends, [bins] each, finite.
         mark: a value to draw a line at, and its name.
     """
-    figure, axes = _canvas(2.5, left=0.13)
-    low, high = edges
-    axes.bar(low, rows, width=high - low, align="edge", color=svg.ACCENT, edgecolor="none")
-    if _logarithmic(low, high):
+    figure, axes = _canvas(2.3, left=0.13)
+    used = bins.rows > 0
+    low, high = (edges[used] for edges in bins.edges)
+    axes.bar(low, bins.rows[used], width=high - low, align="edge", color=svg.ACCENT, edgecolor="none")
+    if bins.logarithmic:
         axes.set_xscale("log")
     if mark and low.min() < mark[0] < high.max():
         axes.axvline(mark[0], color=svg.BAD, linewidth=1.4, linestyle=(0, (4, 3)))
         side = "right" if mark[0] > _middle(axes) else "left"
-        axes.text(
-            mark[0], 1.02, f"{mark[1]} ", color=svg.BAD, fontsize=9, ha=side, transform=axes.get_xaxis_transform()
-        )
+        above = axes.get_xaxis_transform()
+        axes.text(mark[0], 1.02, f" {mark[1]} ", color=svg.BAD, fontsize=9, ha=side, transform=above)
     axes.grid(axis="y", color=svg.RULE, linewidth=0.6)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.locator_params(axis="y", nbins=4, integer=True)
     return svg.to_svg(figure, name, title)
-
-
-def _logarithmic(low: Numbers, high: Numbers) -> bool:
-    """Whether the bins grow by a factor."""
-    return bool(len(low) > 2 and low[1] > 0 and np.allclose(high[1:] / low[1:], high[1] / low[1], rtol=0.05))
 
 
 def _middle(axes: Axes) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.report import pictures, wording
-from pipeline.report.overview import class_anchor
+from pipeline.report.confusion import class_anchor
 from pipeline.report.pictures import Picture
 from pipeline.report.stored import CORRECT, LABEL, LABEL_CORRECT, WHOLE, Stored
 

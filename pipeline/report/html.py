@@ -19,7 +19,9 @@ from markupsafe import Markup
 
 from pipeline.report import chosen as choosing
 from pipeline.report import wording
-from pipeline.report.classes import classes, row_groups
+from pipeline.report.classes import classes
+from pipeline.report.confusion import Confusion
+from pipeline.report.deck import Deck
 from pipeline.report.findings import findings
 from pipeline.report.importances import importances
 from pipeline.report.originals import Originals
@@ -53,7 +55,8 @@ def drawn_rows(audit: AuditTables) -> pa.Table:
 def render(audit: AuditTables, originals: Originals) -> str:
     """The whole page."""
     stored = Stored(audit)
-    chosen = choosing.choose(stored)
+    chosen, confusion = choosing.choose(stored), Confusion(stored)
+    deck = Deck(stored, confusion, chosen, originals)
     style, script, plain = _asset("report.css"), _asset("report.js"), _asset("noscript.css")
     return (
         _environment()
@@ -65,13 +68,13 @@ def render(audit: AuditTables, originals: Originals) -> str:
             script=script,
             noscript=plain,
             policy=_policy(script, style, plain),
-            overview=overview(stored),
+            overview=overview(stored, confusion),
             findings=findings(stored),
             importances=importances(stored),
-            groups=row_groups(stored, chosen, originals),
+            groups=deck.whole(),
             rows_left_out=wording.count(chosen.left_out) if chosen.left_out else "",
             reasons=[wording.name(reason, REASON_CHARACTERS) for reason in originals.reasons[:MAX_REASONS]],
-            classes=classes(stored, chosen, originals),
+            classes=classes(stored, confusion, deck),
             trust=trust(stored),
             refusals=refusals(stored),
             provenance=provenance(stored),
@@ -81,11 +84,8 @@ def render(audit: AuditTables, originals: Originals) -> str:
 
 def _about(stored: Stored) -> list[tuple[str, str]]:
     """The line below the title."""
-    pairs = (
-        (title, stored.run.get(key))
-        for key, title in (("model", "model"), ("method", "method"), ("baseline", "baseline"))
-    )
-    return [(title, wording.name(value)) for title, value in pairs if value is not None]
+    found = ((key, stored.run.get(key)) for key in ("model", "layer", "method", "baseline"))
+    return [(key, wording.value(value, wording.NAME_CHARACTERS)) for key, value in found if value is not None]
 
 
 def _policy(script: Markup, *styles: Markup) -> str:

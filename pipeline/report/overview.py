@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import pyarrow.compute as pc
 
 from pipeline.report import grid, wording
+from pipeline.report.confusion import Confusion, class_anchor
 from pipeline.report.grid import Cell, Column, Grid
 from pipeline.report.stored import WHOLE, Stored
 
-MATRIX_CLASSES = 20
+MATRIX_CLASSES, MATRIX_CHARACTERS = 20, 20
 STATUSES = (
     ("ok", "good", "within the tolerance"),
     ("unconverged", "bad", "delta or error estimate over the tolerance"),
@@ -63,14 +63,15 @@ class Overview:
     pairs: Grid | None
 
 
-def overview(stored: Stored) -> Overview:
+def overview(stored: Stored, confusion: Confusion) -> Overview:
     """The first section of the report."""
-    confusion = stored.audit["confusion"].to_pylist()
-    counted = {(str(row["label"]), str(row["predicted"])): int(row["rows"]) for row in confusion}
-    names = sorted({name for pair in counted for name in pair}, key=natural)
-    few = len(names) <= MATRIX_CLASSES
-    matrix = _matrix(stored, names, counted) if counted and few else None
-    return Overview(_facts(stored, counted), _statuses(stored), matrix, None if few else _pairs(stored, counted))
+    facts, statuses = _facts(stored, confusion), _statuses(stored)
+    if not confusion.comparable:
+        return Overview(facts, statuses, None, None)
+    names = sorted({name for pair in confusion.pairs for name in pair}, key=natural)
+    if len(names) <= MATRIX_CLASSES:
+        return Overview(facts, statuses, _matrix(stored, names, confusion), None)
+    return Overview(facts, statuses, None, _pairs(stored, confusion))
 
 
 def natural(text: str) -> tuple[int, int, str]:
@@ -79,17 +80,18 @@ def natural(text: str) -> tuple[int, int, str]:
     return (0, int(text), "") if whole.isdecimal() and len(whole) < 19 else (1, 0, text)
 
 
-def _facts(stored: Stored, counted: Mapping[tuple[str, str], int]) -> list[Fact]:
+def _facts(stored: Stored, confusion: Confusion) -> list[Fact]:
     run, whole = stored.run, stored.slice(WHOLE)
     rows, refused, seconds = run.get("rows"), run.get("quarantined") or 0, run.get("seconds")
     ok = _share(whole.get("ok"), whole.get("rows"))
-    right = _share(sum(rows for (label, found), rows in counted.items() if label == found), sum(counted.values()))
     rate = f"{wording.count(rows / seconds)} rows a second" if rows and seconds else ""
     gradients = run.get("gradients")
     facts = [
         Fact("rows explained", wording.count(rows), f"{wording.count(refused)} quarantined"),
         Fact("converged", wording.percent(ok), "status ok", "good" if ok and ok >= 0.99 else "warn"),
-        Fact("predicted right", wording.percent(right), "label = largest output") if counted else None,
+        Fact("predicted right", wording.percent(confusion.right), "label = largest output")
+        if confusion.comparable
+        else None,
         Fact("median relative delta", wording.percent(whole.get("relative_delta_p50")), _tolerance(stored)),
         Fact("95th percentile", wording.percent(whole.get("relative_delta_p95")), "of the relative delta"),
         Fact("gradients", _short(gradients), f"{wording.number(whole.get('steps_mean'))} steps a row"),
@@ -137,13 +139,11 @@ def _statuses(stored: Stored) -> list[Piece]:
     ]
 
 
-def _matrix(stored: Stored, names: Sequence[str], counted: Mapping[tuple[str, str], int]) -> Matrix:
-    cells = []
-    for label in names:
-        total = sum(counted.get((label, other), 0) for other in names)
-        cells.append([_pair(counted.get((label, other), 0), total, label == other) for other in names])
+def _matrix(stored: Stored, names: Sequence[str], confusion: Confusion) -> Matrix:
+    pairs, totals = confusion.pairs, confusion.totals
+    cells = [[_pair(pairs[label, other], totals[label], label == other) for other in names] for label in names]
     anchors = [class_anchor(stored, name) for name in names]
-    return Matrix([stored.class_name(name) for name in names], anchors, cells)
+    return Matrix([wording.name(stored.class_name(name), MATRIX_CHARACTERS) for name in names], anchors, cells)
 
 
 def _pair(rows: int, total: int, right: bool) -> Cell:
@@ -151,36 +151,16 @@ def _pair(rows: int, total: int, right: bool) -> Cell:
     return Cell(wording.count(rows) if rows else "·", float(rows), bar=round(shade, 2), tone="good" if right else "bad")
 
 
-def _pairs(stored: Stored, counted: Mapping[tuple[str, str], int]) -> Grid:
-    wrong = sorted((pair for pair in counted.items() if pair[0][0] != pair[0][1]), key=lambda pair: -pair[1])
-    totals: dict[str, int] = {}
-    for (label, _), rows in counted.items():
-        totals[label] = totals.get(label, 0) + rows
+def _pairs(stored: Stored, confusion: Confusion) -> Grid:
+    wrong = sorted((pair for pair in confusion.pairs.items() if pair[0][0] != pair[0][1]), key=lambda pair: -pair[1])
     lines = (
         [
             grid.text(stored.class_name(label), class_anchor(stored, label)),
             grid.text(stored.class_name(predicted)),
             grid.count(rows),
-            grid.percent(rows / totals[label]),
+            grid.percent(rows / confusion.totals[label]),
         ]
         for (label, predicted), rows in wrong
     )
     columns = [Column("label", False), Column("predicted", False), Column("rows"), Column("share of the label")]
     return grid.grid(("confusions", "What is taken for what"), columns, lines, len(wrong), "confusion.parquet")
-
-
-def class_anchor(stored: Stored, label: str) -> str:
-    """Where the report tells of a label; nothing where it does not."""
-    return wording.anchor("class", label) if stored.has_class(label) else ""
-
-
-def right_share(stored: Stored) -> dict[str, float]:
-    """By label, the share of its rows that are predicted right."""
-    table = stored.audit["confusion"]
-    totals: dict[str, int] = {}
-    right: dict[str, int] = {}
-    for row in table.filter(pc.is_valid(table["label"])).to_pylist():
-        label = str(row["label"])
-        totals[label] = totals.get(label, 0) + row["rows"]
-        right[label] = right.get(label, 0) + (row["rows"] if row["predicted"] == label else 0)
-    return {label: right[label] / total for label, total in totals.items() if total}

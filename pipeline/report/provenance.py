@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 from collections.abc import Sequence
 
@@ -12,18 +11,11 @@ from pipeline.report import grid, wording
 from pipeline.report.grid import Cell, Column, Grid
 from pipeline.report.stored import Stored
 
-COMMAND_CHARACTERS, VALUE_CHARACTERS, MAX_LIMITS = 4000, 400, 100
-NAMES = {
-    "output": "output",
-    "model": "model",
-    "method": "method",
-    "baseline": "baseline",
-    "target": "target",
-    "tolerance": "tolerance",
-    "fingerprint": "fingerprint",
-    "devices": "devices",
-    "versions": "versions",
-}
+COMMAND_CHARACTERS, MAX_LIMITS = 4000, 100
+NAMES = (
+    *("output", "model", "layer", "input", "method", "baseline", "target", "tolerance", "steps", "rows", "input_rows"),
+    *("fingerprint", "devices", "versions"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,28 +36,16 @@ def provenance(stored: Stored) -> Provenance:
     """What the report says of where its numbers come from."""
     command, run = stored.run.get("command"), stored.run
     words = shlex.join(map(str, command)) if isinstance(command, list) else str(command or "")
-    pairs = [(title, _value(run[key])) for key, title in NAMES.items() if run.get(key) is not None]
-    about = [("attribeam", stored.about.get("version")), ("time of the audit", wording.duration(_seconds(stored)))]
-    pairs += [(title, _value(value)) for title, value in about if value is not None]
-    limits = [_value(limit) for limit in list(stored.about.get("limits") or [])[:MAX_LIMITS]]
+    pairs = [(key.replace("_", " "), wording.value(run[key])) for key in NAMES if run.get(key) is not None]
+    about = [("attribeam of the audit", stored.about.get("attribeam")), ("time of the audit", _seconds(stored))]
+    pairs += [(title, wording.value(value)) for title, value in about if value is not None]
+    limits = [wording.value(limit) for limit in list(stored.about.get("limits") or [])[:MAX_LIMITS]]
     return Provenance(shown(words, COMMAND_CHARACTERS), pairs, limits, _tables(stored))
 
 
-def _seconds(stored: Stored) -> object:
-    return stored.about.get("seconds")
-
-
-def _value(value: object) -> str:
-    """A string as it is, a mapping as names and values, anything else as JSON."""
-    if isinstance(value, dict):
-        text = ", ".join(
-            f"{key} {entry if isinstance(entry, str) else json.dumps(entry)}" for key, entry in value.items()
-        )
-    elif isinstance(value, list) and all(isinstance(entry, str) for entry in value):
-        text = ", ".join(value)
-    else:
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return wording.name(text, VALUE_CHARACTERS)
+def _seconds(stored: Stored) -> str | None:
+    seconds = stored.about.get("seconds")
+    return None if seconds is None else wording.duration(seconds)
 
 
 def _tables(stored: Stored) -> Grid | None:

@@ -60,6 +60,8 @@ class Stored:
         self._indices = {str(name): index for index, name in enumerate(self.classes)}
         self._places = {name: _places(audit[name]) for name in BY_SLICE}
 
+        labels = (value for kind, value in self._places["slices"] if kind == LABEL)
+        self._labels = {self.class_key(value): value for value in labels}
         whole = self.rows("features", WHOLE).select(["input", "position", "name"]).to_pylist()
         self._names: dict[str, dict[int, str]] = {}
         for row in whole:
@@ -94,6 +96,8 @@ class Stored:
     def value_name(self, key: SliceKey) -> str:
         """The value of a slice as a reader knows it."""
         column, value = key
+        if column == ALL:
+            return ""
         if column == LABEL_CORRECT:
             label, _, correct = value.rpartition(",")
             return f"{self.class_name(label)}, {wording.name(correct)}"
@@ -115,23 +119,17 @@ class Stored:
         named = (self.about.get("inputs") or {}).get(input, {}).get("tokens")
         return named if isinstance(named, str) else None
 
-    def is_right(self, label: object, predicted: object) -> bool:
-        """Whether a prediction is the label, which may be its index or its name."""
-        return str(predicted) in (str(label), str(self._indices.get(str(label), label)))
+    def class_key(self, value: object) -> str:
+        """A label or prediction as its index where it is the name of a class, else as it is."""
+        return str(self._indices.get(str(value), value))
 
     def row_id(self, place: int) -> str:
         """The name of a row of the table `rows`."""
         return wording.name(self.audit["rows"]["row_id"][place].as_py())
 
-    def mistaken(self, label: str) -> list[tuple[int, str]]:
-        """What else than itself a label's rows are predicted as: how many of them, and the prediction."""
-        table = self.audit["confusion"]
-        mine = table.filter(pc.equal(table["label"], label)).to_pylist()
-        return [(row["rows"], str(row["predicted"])) for row in mine if row["predicted"] != label]
-
-    def has_class(self, value: str) -> bool:
-        """Whether the report has a section of this label."""
-        return (LABEL, value) in self._places["slices"]
+    def label_of_class(self, key: str) -> str | None:
+        """The label of a class, as slices have it; None where no row has it."""
+        return self._labels.get(key)
 
     def map_of(self, key: SliceKey, input: Explained, column: str) -> npt.NDArray[np.float64] | None:
         """One of `features`' columns of a slice as the input's map [height, width], channels summed (of mean_abs too).

@@ -9,11 +9,12 @@ import numpy as np
 from markupsafe import Markup
 
 from pipeline.report import figures, grid, svg, wording
+from pipeline.report.confusion import class_anchor
 from pipeline.report.grid import Cell, Column, Grid
-from pipeline.report.overview import class_anchor
 from pipeline.report.stored import LABEL, WHOLE, Row, Stored
 
 WORST = 15
+LOGARITHMIC = ("relative_delta", "error_estimate")
 MEASURES = {
     "relative_delta": "relative delta: what the sum of a row misses",
     "error_estimate": "error estimate: how far the last two levels differ",
@@ -57,30 +58,14 @@ def trust(stored: Stored) -> Trust:
 
 
 def _histogram(stored: Stored, measure: str, title: str) -> tuple[str, Markup] | None:
-    table = stored.rows("histograms", WHOLE, measure=measure).sort_by([("low", "ascending")])
+    table = stored.rows("histograms", WHOLE, measure=measure)
     rows = table["rows"].to_numpy().astype(np.float64)
     if not rows.sum():
         return None
-    used = np.flatnonzero(rows)
-    inner = slice(int(used[0]), int(used[-1]) + 1)
-    low, high = _finite(table["low"].to_numpy()[inner], table["high"].to_numpy()[inner])
-    tolerance = stored.run.get("tolerance")
-    marked = measure in ("relative_delta", "error_estimate") and not wording.missing(tolerance)
-    mark = (float(str(tolerance)), "tolerance") if marked else None
-    return title, figures.histogram(f"histogram-{measure.replace('_', '-')}", title, (low, high), rows[inner], mark)
-
-
-def _finite(low: figures.Numbers, high: figures.Numbers) -> tuple[figures.Numbers, figures.Numbers]:
-    """Edges to draw: bins that are open, or begin at 0 beside ones that grow by a factor, are as wide as the next."""
-    low, high = low.astype(np.float64), high.astype(np.float64)
-    growing = (
-        len(low) > 2 and low[1] > 0 and high[1] > 1.01 * low[1] and not np.isclose(high[1] - low[1], high[0] - low[0])
-    )
-    first = high[0] * low[1] / high[1] if growing and low[0] <= 0 else low[0]
-    low[0] = first if np.isfinite(first) else high[0] - 1
-    if not np.isfinite(high[-1]):
-        high[-1] = low[-1] * (high[-2] / low[-2]) if growing else low[-1] + 1
-    return low, high
+    logarithmic, tolerance = measure in LOGARITHMIC, stored.run.get("tolerance")
+    bins = figures.Bins(table["low"].to_numpy(), table["high"].to_numpy(), rows, logarithmic)
+    mark = (float(str(tolerance)), "tolerance") if logarithmic and not wording.missing(tolerance) else None
+    return title, figures.histogram(f"histogram-{measure.replace('_', '-')}", title, bins, mark)
 
 
 def _by_label(stored: Stored) -> list[tuple[str, Markup]]:
@@ -107,7 +92,7 @@ def _line(stored: Stored, row: Row) -> list[Cell]:
     shares = (row[status] / rows if rows else None for status in ("unconverged", "flat", "nonfinite"))
     return [
         grid.text(row["slice"].removeprefix("keep:")),
-        grid.text(stored.value_name((row["slice"], row["value"])), href),
+        Cell(stored.value_name((row["slice"], row["value"])), href=href),
         grid.count(row["rows"]),
         grid.percent(converged, largest=1.0),
         *(grid.percent(share, "bad" if share else "") for share in shares),

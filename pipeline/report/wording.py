@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from typing import Any
 
 from pipeline.excerpts import shown
 
-NAME_CHARACTERS = 60
-NOTHING = "–"
+NAME_CHARACTERS, VALUE_CHARACTERS = 60, 400
+NOTHING, EMPTY = "–", "(empty)"
 MINUS = "\N{MINUS SIGN}"
 
 
 def name(value: object, limit: int = NAME_CHARACTERS) -> str:
     """A stranger's name in one line and cut; control and bidirectional marks appear as their escapes."""
-    return NOTHING if value is None else shown(value, limit)
+    if value is None:
+        return NOTHING
+    return shown(value, limit) or EMPTY
+
+
+def value(found: object, limit: int = VALUE_CHARACTERS) -> str:
+    """Words as they are, a list of words or a mapping as those, and anything else as JSON."""
+    if isinstance(found, dict):
+        text = ", ".join(
+            f"{key} {entry if isinstance(entry, str) else json.dumps(entry)}" for key, entry in found.items()
+        )
+    elif isinstance(found, list) and all(isinstance(entry, str) for entry in found):
+        text = ", ".join(found)
+    else:
+        text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+    return name(text, limit)
 
 
 def anchor(kind: str, *identity: object) -> str:

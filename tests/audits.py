@@ -259,8 +259,8 @@ FINDING = {
     "rank": 1,
     "severity": "high",
     "title": "Label 3 is explained by one corner of the image",
-    "text": "The top left corner has 38 % of what speaks for label 3, and 6 % of the area; in no other label more than 4 %. "
-    "A mark there would do the same. Look at the typical rows of label 3, and cover the corner.",
+    "text": "The top left corner has 38 % of what speaks for label 3, and 6 % of the area; in no other label more "
+    "than 4 %. A mark there would do the same. Look at the typical rows of label 3, and cover the corner.",
     "slice": "label",
     "value": "3",
     "input": "image",

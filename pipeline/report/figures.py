@@ -82,7 +82,7 @@ class Bins:
     Attributes:
         low, high: where each bin begins and ends, [bins]; the least may begin at 0.
         rows: in each, [bins].
-        logarithmic: whether they grow by a factor. What is below LEAST is drawn there.
+        logarithmic: whether they grow by a factor, and are shares of one. What is below LEAST is drawn there.
     """
 
     low: Numbers
@@ -111,7 +111,7 @@ def histogram(name: str, title: str, bins: Bins, mark: tuple[float, str] | None 
     low, high = (edges[used] for edges in bins.edges)
     axes.bar(low, bins.rows[used], width=high - low, align="edge", color=svg.ACCENT, edgecolor="none")
     if bins.logarithmic:
-        axes.set_xscale("log")
+        _logarithmic(axes)
     if mark and low.min() < mark[0] < high.max():
         axes.axvline(mark[0], color=svg.BAD, linewidth=1.4, linestyle=(0, (4, 3)))
         side = "right" if mark[0] > _middle(axes) else "left"
@@ -121,6 +121,16 @@ def histogram(name: str, title: str, bins: Bins, mark: tuple[float, str] | None 
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.locator_params(axis="y", nbins=4, integer=True)
     return svg.to_svg(figure, name, title)
+
+
+def _logarithmic(axes: Axes) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(numticks=5))
+    axes.xaxis.set_minor_locator(NullLocator())
+    # Plain words: powers would be drawn as mathematics.
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
 
 
 def _middle(axes: Axes) -> float:

@@ -1,4 +1,4 @@
-"""What the report draws: pictures against their values, waterfalls that add up, marked words, figures without styles."""
+"""What the report draws: pictures against their values, waterfalls that add up, marked words, plain figures."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_waterfall_goes_from_the_baseline_to_the_output() -> None:
         assert bar.start * width + min(extent) == pytest.approx(min(low, high), abs=0.006 * width)
         assert bar.width * width == pytest.approx(abs(high - low), abs=0.006 * width)
         assert bar.tone == ("for" if high >= low else "against")
-    assert all(0 <= bar.start and bar.start + bar.width <= 100.02 for bar in bars)
+    assert all(bar.start >= 0 and bar.start + bar.width <= 100.02 for bar in bars)
 
 
 def test_words_are_marked_by_sign_and_size() -> None:

@@ -37,7 +37,6 @@ class Card:
     anchor: str
     title: str
     kind: str
-    rank: int
     score: str
     status: str
     tone: str
@@ -73,7 +72,6 @@ def card(stored: Stored, confusion: Confusion, mention: Mention, originals: Orig
         mention.anchor,
         wording.name(row.get("row_id"), SOURCE_CHARACTERS),
         wording.name(mention.kind),
-        mention.rank,
         wording.number(mention.score),
         wording.name(status),
         STATUS_TONES.get(status, "quiet"),

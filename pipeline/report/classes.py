@@ -9,7 +9,7 @@ from pipeline.report import grid, pictures, wording
 from pipeline.report.confusion import Confusion
 from pipeline.report.deck import Deck, Group
 from pipeline.report.grid import Cell, Column, Grid
-from pipeline.report.importances import label_of, maps, ordered
+from pipeline.report.importances import label_of, maps, ordered, region_name
 from pipeline.report.overview import natural
 from pipeline.report.pictures import Picture
 from pipeline.report.stored import LABEL, Row, Stored
@@ -142,7 +142,7 @@ def _regions(stored: Stored, label: str, input: str) -> list[ListOf]:
     top = sorted(ratios, reverse=True)[:TOP]
     if not top:
         return []
-    lines = [(grid.text(name.replace("_", " ")), grid.measured(ratio, top[0][0] or 1.0)) for ratio, name in top]
+    lines = [(grid.text(region_name(name)), grid.measured(ratio, top[0][0] or 1.0)) for ratio, name in top]
     return [ListOf(f"{wording.name(input)}: regions, times an average pixel", lines)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -102,6 +103,12 @@ def label_of(name: str | None, position: int, explained: Explained) -> str:
     return f"#{position}"
 
 
+def region_name(region: str) -> str:
+    """A region in words: of a cell its row and column, from 1."""
+    cell = re.fullmatch(r"cell_(\d)_(\d)", region)
+    return f"row {int(cell[1]) + 1}, column {int(cell[2]) + 1} of 4" if cell else region.replace("_", " ")
+
+
 def _feature_grid(identity: str, table: pa.Table, explained: Explained) -> Grid:
     """Features, the strongest first."""
     rows = table.slice(0, grid.MAX_ROWS).to_pylist()
@@ -172,7 +179,7 @@ def _regions(stored: Stored, explained: Explained, number: int) -> Grid:
     largest = max((row["share_mean"] or 0 for row in rows), default=0.0)
     lines = [
         [
-            grid.text(str(row["region"]).replace("_", " ")),
+            grid.text(region_name(row["region"])),
             grid.percent(row["share_mean"], largest=largest),
             grid.percent(row["area_share"]),
             grid.number((row["share_mean"] or 0) / row["area_share"] if row["area_share"] else None),

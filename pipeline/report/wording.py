@@ -23,16 +23,23 @@ def name(value: object, limit: int = NAME_CHARACTERS) -> str:
 
 
 def value(found: object, limit: int = VALUE_CHARACTERS) -> str:
-    """Words as they are, a list of words or a mapping as those, and anything else as JSON."""
+    """A value of a configuration or a manifest, in words; of what has a name, that and the rest behind it."""
     if isinstance(found, dict):
-        text = ", ".join(
-            f"{key} {entry if isinstance(entry, str) else json.dumps(entry)}" for key, entry in found.items()
+        rest = ", ".join(
+            f"{key} {_plain(entry)}" for key, entry in found.items() if key != "name" and entry is not None
         )
-    elif isinstance(found, list) and all(isinstance(entry, str) for entry in found):
-        text = ", ".join(found)
-    else:
-        text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
-    return name(text, limit)
+        if "name" not in found:
+            return name(rest, limit)
+        return name(f"{found['name']} ({rest})" if rest else found["name"], limit)
+    if isinstance(found, list):
+        return name(", ".join(map(_plain, found)), limit)
+    return name(_plain(found), limit)
+
+
+def _plain(found: object) -> str:
+    if isinstance(found, int) and not isinstance(found, bool):
+        return count(found)
+    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
 
 
 def anchor(kind: str, *identity: object) -> str:

@@ -64,7 +64,7 @@ function open() {
   const closed = target.closest("details:not([open])");
   if (closed) closed.open = true;
   document.querySelectorAll(".aimed").forEach((other) => other.classList.remove("aimed"));
-  target.classList.add("aimed");
+  if (!target.classList.contains("section")) target.classList.add("aimed");
   target.scrollIntoView();
 }
 

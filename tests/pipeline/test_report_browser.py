@@ -166,6 +166,15 @@ def test_light_dark_and_paper_look_different(opened: Callable[..., Any]) -> None
     assert not page.locator("nav").is_visible() and page.locator("#findings").is_visible()
 
 
+@pytest.mark.parametrize("name", ["images", "table"])
+def test_tables_fit_on_paper(opened: Callable[..., Any], name: str) -> None:
+    page = opened(name, "desktop")
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 720, "height": 1000})  # of A4, less its margins
+    wide = "(all) => all.filter((each) => each.scrollWidth > each.closest('.grid').clientWidth + 1).length"
+    assert page.eval_on_selector_all(".grid table", wide) == 0
+
+
 def test_without_scripts_every_row_is_shown(chromium: Any, files: dict[str, pathlib.Path]) -> None:
     context = chromium.new_context(java_script_enabled=False)
     page = context.new_page()

@@ -1,0 +1,34 @@
+"""A longer campaign: `pytest -m campaign tests/campaigns/report_size.py` opens the report of 1,000 classes."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+
+import audits
+import pytest
+
+from pipeline.report.html import write_report
+
+MOST_BYTES, MOST_S = 25 * 2**20, 3.0
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+LOADED = "performance.getEntriesByType('navigation')[0].loadEventEnd"
+
+
+@pytest.mark.campaign
+def test_a_thousand_classes_are_small_and_open_quickly(tmp_path: pathlib.Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    report = write_report(*audits.thousand(), tmp_path / "report.html")
+    assert report.stat().st_size < MOST_BYTES
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(report.as_uri())
+        page.wait_for_function(f"{LOADED} > 0")
+        took_s = page.evaluate(LOADED) / 1000
+        classes = page.locator("details.class").count()
+        browser.close()
+    print(f"{report.stat().st_size / 2**20:.1f} MiB, opened in {took_s:.2f} s")
+    assert classes == 1000
+    assert took_s < MOST_S

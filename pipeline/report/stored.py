@@ -70,7 +70,13 @@ class Stored:
 
     def rows(self, table: str, key: SliceKey, **equal: str) -> pa.Table:
         """A slice's rows of a table, of those only that have these values."""
-        found = self.audit[table].take(pa.array(self._places[table].get(key, _NONE)))
+        places = self._places[table].get(key, _NONE)
+        if len(places) and places[-1] - places[0] + 1 == len(
+            places
+        ):  # together, as they are written: nothing is copied
+            found = self.audit[table].slice(int(places[0]), len(places))
+        else:
+            found = self.audit[table].take(pa.array(places))
         for column, value in equal.items():
             found = found.filter(pc.equal(found[column], value))
         return found

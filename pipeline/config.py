@@ -22,6 +22,9 @@ from transforms.storage.listing import path_exists
 from transforms.storage.staging import staged
 from transforms.storage.url import is_url, parse_url
 
+# What PyYAML raises beside its own errors: for dates, numbers and tags that are none
+_NO_YAML = (yaml.YAMLError, ValueError, KeyError, IndexError, AttributeError, TypeError, RecursionError)
+
 
 class LimitsConfig(Settings):
     """When the run gives up.
@@ -45,6 +48,19 @@ class JobConfig(Settings):
     attribution: AttributionConfig = Field(default_factory=AttributionConfig)
     output: OutputConfig
     limits: LimitsConfig = Field(default_factory=LimitsConfig)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without whole numbers of more than 64 bits: hexadecimal ones can be longer than Python prints."""
+
+    def bounded_int(self, node: Any) -> int:
+        value: int = self.construct_yaml_int(node)
+        if value.bit_length() > 64:
+            raise yaml.constructor.ConstructorError(None, None, "a number of more than 64 bits", node.start_mark)
+        return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.bounded_int)
 
 
 def load_config(path: pathlib.Path, overrides: Iterable[str] = ()) -> JobConfig:
@@ -74,10 +90,12 @@ def parse_config(values: Mapping[str, Any]) -> JobConfig:
 
 def _parse(path: pathlib.Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _loaded(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError("E_CONFIG_MISSING", f"there is no configuration {path}") from error
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError, RecursionError) as error:
+    except OSError as error:
+        raise UsageError("E_CONFIG_YAML", f"{path} cannot be read: {error.strerror or error}") from error
+    except _NO_YAML as error:
         raise UsageError("E_CONFIG_YAML", f"{path} is not YAML: {str(error)[:300]}") from error
     if not isinstance(values, dict):
         raise UsageError("E_CONFIG_YAML", f"{path} holds {quoted(values)}; it must hold keys such as model: and input:")
@@ -104,9 +122,17 @@ def parse_value(text: str, option: str) -> Any:
         UsageError: E_CONFIG_VALUE.
     """
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return _loaded(text)
+    except _NO_YAML as error:
         raise UsageError("E_CONFIG_VALUE", f"{option}: {quoted(text)} is not a YAML value") from error
+
+
+def _loaded(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def _explained(error: Any) -> UsageError:

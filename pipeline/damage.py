@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from transforms import errors
 from transforms.attribution_job import AttributionJob
 from transforms.checked_parts import PARTS_AT_ONCE, check_shard
+from transforms.file_list import read_file_list
 from transforms.overlap import side_by_side
 from transforms.plan_file import pieces, read_shards
 from transforms.records import part
@@ -73,15 +73,14 @@ def withdraw(place: Place) -> None:
 def _pinned(place: Place) -> dict[str, str] | None:
     """By file, the sha256 that a finished run vouches for; None when its records are damaged."""
     try:
-        manifest = names.read_manifest(place)
+        pinned = names.read_manifest(place)["files_sha256"].get(names.FILES)
+        if not place.exists(names.FILES) or names.sha256_of(place, names.FILES)[0] != pinned:
+            return None
+        return {name: row["sha256"] for name, row in read_file_list(place).items()}
     except errors.StoreError:
         raise
-    except (errors.AttribeamError, ValueError):
+    except errors.AttribeamError:
         return None
-    if not place.exists(names.FILES) or names.sha256_of(place, names.FILES)[0] != manifest["files_sha256"][names.FILES]:
-        return None
-    with place.open(names.FILES) as file:
-        return {row["file"]: row["sha256"] for row in pq.read_table(file).to_pylist()}
 
 
 def _fault(shard: Shard, job: AttributionJob, place: Place, pinned: Mapping[str, str]) -> tuple[str, str] | None:

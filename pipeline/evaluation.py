@@ -114,7 +114,7 @@ def read_run(place: Place, trusted: Collection[str] = ()) -> FinishedRun:
         AttribeamError: E_RUN_UNFINISHED, E_RUN_MISSING, E_RUN_DAMAGED, E_MANIFEST_DAMAGED, E_PLAN_DAMAGED.
     """
     names.read_manifest(place)
-    record = names.read_json(place, names.RUN)
+    record = names.read_run(place)
     config = parse_config(record["config"])
     # a directory may have been moved since
     output = config.output.model_copy(update={"path": place.root})

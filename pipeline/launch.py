@@ -181,7 +181,7 @@ def _record_plan(place: Place, prepared: Prepared) -> None:
 
 
 def _recorded(place: Place) -> dict[str, Any]:
-    return names.read_json(place, names.RUN)
+    return names.read_run(place)
 
 
 def _claim(place: Place, prepared: Prepared, config: JobConfig, baselines: str | None) -> None:

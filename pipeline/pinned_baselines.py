@@ -64,7 +64,7 @@ def _draft(place: Place, prepared: Prepared) -> Place:
 
 
 def _pinned(place: Place) -> str:
-    return str(names.read_json(place, names.RUN)["files_sha256"][names.BASELINES])
+    return str(names.read_run(place)["files_sha256"].get(names.BASELINES))
 
 
 def _digest(place: Place) -> str | None:

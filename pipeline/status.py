@@ -95,9 +95,9 @@ def open_watch(place: Place) -> Watch:
     Raises:
         AttribeamError: E_RUN_MISSING, E_RUN_UNFINISHED (there is no plan yet), E_RUN_DAMAGED, E_PLAN_DAMAGED.
     """
-    record = names.read_json(place, names.RUN)
+    record = names.read_run(place)
     if not place.exists(names.PLAN):
         raise AttribeamError(
             "E_RUN_UNFINISHED", f"{place.root} has no {names.PLAN} yet: it is being planned, or the launcher was killed"
         )
-    return Watch(place, str(record.get("fingerprint")), read_sizes(place))
+    return Watch(place, record["fingerprint"], read_sizes(place))

@@ -16,6 +16,7 @@ import pyarrow as pa
 from transforms.attribute import check_part
 from transforms.attribution_job import AttributionJob
 from transforms.errors import AttribeamError
+from transforms.file_list import LISTED
 from transforms.overlap import side_by_side
 from transforms.plan_file import read_shards
 from transforms.records import part
@@ -23,10 +24,6 @@ from transforms.shard import Shard
 from transforms.storage import manifest as names
 from transforms.storage.place import Place
 
-LISTED = pa.schema(
-    [("file", pa.string()), ("bytes", pa.int64()), ("sha256", pa.string()), ("rows", pa.int64())]
-    + [(name, pa.int64()) for name in (*part.STATUSES, "gradients")]
-)
 # Parts read at once: checksums on several cores, waits of an object store side by side; each holds one row group.
 PARTS_AT_ONCE = 4
 SMALL_BYTES = 2**20

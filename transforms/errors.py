@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterator
 
 MAX_MESSAGE_CHARACTERS = 500
 MAX_PAYLOAD_BYTES = 32
+_BRACKETS: dict[type, str] = {dict: "{}", list: "[]", tuple: "()", set: "{}"}
+_MAX_LENGTH = 4096  # of a text, and then as much as a URL may have before its credentials are over
+_MAX_BITS = 10_000  # Python refuses to write out what is much longer
 
 
 # A URL's name and password, or its signature: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html,
@@ -32,9 +36,34 @@ def printable(text: object) -> str:
 
 
 def quoted(value: object) -> str:
-    """A value from a stranger, shown safely: `repr`, cut at 32 bytes."""
-    text = without_secrets(repr(value))
-    return text if len(text) <= MAX_PAYLOAD_BYTES else text[: MAX_PAYLOAD_BYTES - 1] + "…"
+    """A value from a stranger, shown safely: `repr`, cut at 32 bytes; what is cut off is never written out."""
+    text = ""
+    for piece in _pieces(value):
+        text += piece
+        if len(text) > MAX_PAYLOAD_BYTES:
+            return text[: MAX_PAYLOAD_BYTES - 1] + "…"
+    return text
+
+
+def _pieces(value: object) -> Iterator[str]:
+    """The `repr` of a value bit by bit: a few lines of YAML can stand for a list of billions, or for one that holds
+    itself."""
+    if isinstance(value, (str, bytes)):
+        yield without_secrets(repr(value[:_MAX_LENGTH]))
+    elif type(value) in _BRACKETS and value:
+        begin, end = _BRACKETS[type(value)]
+        yield begin
+        for place, held in enumerate(value):  # type: ignore[arg-type, var-annotated]
+            yield ", " if place else ""
+            yield from _pieces(held)
+            if isinstance(value, dict):
+                yield ": "
+                yield from _pieces(value[held])
+        yield end
+    elif type(value) is int and value.bit_length() > _MAX_BITS:
+        yield f"a number of {value.bit_length()} bits"
+    else:
+        yield without_secrets(repr(value))
 
 
 def _plain(message: str) -> str:
@@ -45,6 +74,11 @@ def _plain(message: str) -> str:
 
 def _cut(message: str, limit: int) -> str:
     return message if len(message) <= limit else message[: limit - 1] + "…"
+
+
+def one_line(text: str) -> str:
+    """A text as errors say it: one line of at most 500 characters, none of which a terminal obeys."""
+    return _cut(_plain(text), MAX_MESSAGE_CHARACTERS)
 
 
 class AttribeamError(Exception):

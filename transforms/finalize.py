@@ -18,8 +18,9 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from transforms.attribution.methods import is_complete
 from transforms.attribution_job import AttributionJob
-from transforms.checked_parts import LISTED, CheckedParts, Totals, check_parts, missing
+from transforms.checked_parts import CheckedParts, Totals, check_parts, missing
 from transforms.errors import AttribeamError, QuarantineError
+from transforms.file_list import LISTED
 from transforms.plan_file import pieces
 from transforms.records import part
 from transforms.storage import manifest as names

@@ -40,7 +40,7 @@ COLUMNS = pa.schema(
     ]
 )
 FINGERPRINT, CARRIED, LENGTHS = b"attribeam.fingerprint", b"attribeam.carried", b"attribeam.lengths"
-_DAMAGE = (pa.ArrowException, OSError, KeyError, ValueError, TypeError)
+_DAMAGE = (pa.ArrowException, OSError, KeyError, ValueError, TypeError, RecursionError)
 
 
 def pieces(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -90,7 +90,7 @@ def read_shards(place: Place, fingerprint: str, numbers: Sequence[int]) -> list[
             raise ValueError("the plan of another run")
         ends = np.cumsum([plan.metadata.row_group(group).num_rows for group in range(plan.num_row_groups)])
         groups = np.unique(np.searchsorted(ends, numbers, side="right"))
-        table = plan.read_row_groups(groups.tolist(), use_threads=False)
+        table = _whole(plan.read_row_groups(groups.tolist(), use_threads=False))
         places = np.searchsorted(table["number"].to_numpy(), numbers)
         shards = [_shard(row) for row in table.take(places).to_pylist()]
         if [shard.number for shard in shards] != list(numbers):
@@ -105,7 +105,7 @@ def read_sizes(place: Place) -> npt.NDArray[np.int64]:
         AttribeamError: E_PLAN_DAMAGED.
     """
     with _opened(place) as plan:
-        table = plan.read(["start", "stop"])
+        table = _whole(plan.read(["start", "stop"]))
         sizes: npt.NDArray[np.int64] = table["stop"].to_numpy() - table["start"].to_numpy()
         return sizes
 
@@ -119,7 +119,10 @@ def read_layout(place: Place) -> tuple[dict[str, pa.DataType], dict[str, int]]:
     with _opened(place) as plan:
         metadata = plan.schema_arrow.metadata
         carried = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(metadata[CARRIED])))
-        return {field.name: field.type for field in carried}, json.loads(metadata[LENGTHS])
+        lengths = json.loads(metadata[LENGTHS])
+        if not isinstance(lengths, dict) or not all(type(length) is int for length in lengths.values()):
+            raise ValueError("no lengths")
+        return {field.name: field.type for field in carried}, lengths
 
 
 def finished_files(place: Place, done: npt.NDArray[np.bool_]) -> dict[str, InputFile]:
@@ -135,7 +138,7 @@ def finished_files(place: Place, done: npt.NDArray[np.bool_]) -> dict[str, Input
     wanted = [name for name in COLUMNS.names if name not in PLACE]
     with _opened(place) as plan:
         for batch in plan.iter_batches(GROUP_SHARDS, columns=wanted, use_threads=False):
-            for row in batch.to_pylist():
+            for row in _whole(batch).to_pylist():
                 if not done[row["number"]]:
                     unfinished.add(row["path"])
                 elif row["path"] not in files:
@@ -148,7 +151,7 @@ def _opened(place: Place) -> Iterator[pq.ParquetFile]:
     try:
         with place.open(PLAN) as file:
             plan = pq.ParquetFile(file, page_checksum_verification=True)
-            if plan.schema_arrow.names != COLUMNS.names or plan.schema_arrow.metadata is None:
+            if not plan.schema_arrow.equals(COLUMNS) or plan.schema_arrow.metadata is None:
                 raise ValueError("other columns")
             yield plan
     except _DAMAGE as error:
@@ -156,6 +159,13 @@ def _opened(place: Place) -> Iterator[pq.ParquetFile]:
             "E_PLAN_DAMAGED",
             f"{place.root}/{PLAN} cannot be read, or is not that of this run; move the directory away and run again",
         ) from error
+
+
+def _whole(rows: Any) -> Any:
+    """The table or batch, in which there is no null."""
+    if any(column.null_count for column in rows.columns):
+        raise ValueError("a null")
+    return rows
 
 
 def _row(shard: Shard, file: InputFile) -> tuple[Any, ...]:

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.errors import AttribeamError
+from transforms.errors import AttribeamError, StoreError, one_line
+from transforms.file_list import read_file_list
 from transforms.records import part
 from transforms.records.columns import ATTRIBUTION
 from transforms.records.values import row_values
@@ -30,10 +31,13 @@ EXTRA_FOLDERS = (
 SLACK = {"float": 2**-21, "halffloat": 2**-10}
 HALF_STEP = {"float": 0.0, "halffloat": 2**-25}
 COMPLETENESS = ("output", "baseline_output", "delta")
+RECORDS = frozenset({names.RUN, names.PLAN, names.FILES, names.BASELINES})
+# also what a file that is no part, but listed as one, answers
+_DAMAGE = (pa.ArrowException, OSError, KeyError, ValueError, TypeError, AttributeError)
 
 
 def verify_run(place: Place, deep: bool = False) -> list[str]:
-    """Every fault of a finished run, one line each; none when it holds.
+    """Every fault of a finished run, one line each, as errors are; none when it holds.
 
     Args:
         deep: also read every value, check each page's checksum, and recompute each row's completeness.
@@ -41,15 +45,19 @@ def verify_run(place: Place, deep: bool = False) -> list[str]:
     Raises:
         AttribeamError: E_RUN_UNFINISHED, E_MANIFEST_DAMAGED, E_RUN_DAMAGED: there is nothing to verify against.
     """
+    return [one_line(fault) for fault in _faults(place, deep)]
+
+
+def _faults(place: Place, deep: bool) -> list[str]:
     manifest = names.read_manifest(place)
     faults = list(_record_faults(place, manifest))
     if faults:
         return faults
-    with place.open(names.FILES) as file:
-        listed = {row["file"]: row for row in pq.read_table(file).to_pylist()}
-    faults += _name_faults(place, {*listed, *manifest["files_sha256"]})
+    listed, found = read_file_list(place), set(place.names())
+    faults += _name_faults(found, {*listed, *manifest["files_sha256"]})
     for name, row in listed.items():
-        if place.exists(name):
+        # only what the place itself lists: a list from a stranger may name files anywhere
+        if name in found:
             faults += _file_faults(place, row, manifest["fingerprint"])
     faults += _count_faults(listed, manifest)
     if deep and not faults:
@@ -59,20 +67,24 @@ def verify_run(place: Place, deep: bool = False) -> list[str]:
 
 
 def _record_faults(place: Place, manifest: Mapping[str, Any]) -> Iterator[str]:
-    for name, digest in manifest["files_sha256"].items():
+    pinned = manifest["files_sha256"]
+    if not {names.RUN, names.PLAN, names.FILES} <= pinned.keys() <= RECORDS:
+        yield f"{names.MANIFEST}: it vouches for other files than those of a run"
+        return
+    for name, digest in pinned.items():
         if not place.exists(name):
             yield f"{name}: missing"
         elif names.sha256_of(place, name)[0] != digest:
             yield f"{name}: its sha256 is not the manifest's"
 
 
-def _name_faults(place: Place, listed: Set[str]) -> Iterator[str]:
+def _name_faults(found: Set[str], listed: Set[str]) -> Iterator[str]:
     known = {*listed, names.MANIFEST, names.SUCCESS}
-    found = {name for name in place.names() if not name.startswith(EXTRA_FOLDERS)}
     for name in sorted(known - found):
         yield f"{name}: missing"
     for name in sorted(found - known):
-        yield f"{name}: not a file of this run"
+        if not name.startswith(EXTRA_FOLDERS):
+            yield f"{name}: not a file of this run"
 
 
 def _file_faults(place: Place, row: Mapping[str, Any], fingerprint: str) -> Iterator[str]:
@@ -83,8 +95,14 @@ def _file_faults(place: Place, row: Mapping[str, Any], fingerprint: str) -> Iter
     elif digest != row["sha256"]:
         yield f"{name}: its sha256 is not the manifest's"
     else:
-        with place.open(name) as file:
-            footer, rows = part.read_footer(file, name)
+        try:
+            with place.open(name) as file:
+                footer, rows = part.read_footer(file, name)
+        except StoreError:
+            raise
+        except AttribeamError as error:
+            yield error.message
+            return
         if rows != row["rows"]:
             yield f"{name}: {rows} rows, {row['rows']} in the manifest"
         if footer.get("fingerprint") != fingerprint:
@@ -95,12 +113,13 @@ def _count_faults(listed: Mapping[str, Mapping[str, Any]], manifest: Mapping[str
     parts = [row for name, row in listed.items() if names.PART.fullmatch(name)]
     rows = sum(row["rows"] for row in parts)
     refused = sum(row["rows"] for row in listed.values()) - rows
+    targets = manifest["targets"]
     counted = {
         "shards": len(parts),
         "rows": rows,
         "quarantined": refused,
-        "input_rows": rows // manifest["targets"] + refused,
-        "rows_by_status": {status: sum(row[status] for row in parts) for status in part.STATUSES},
+        "input_rows": rows // targets + refused if targets > 0 else None,
+        "rows_by_status": {status: sum(row[status] or 0 for row in parts) for status in part.STATUSES},
     }
     for key, value in counted.items():
         if manifest[key] != value:
@@ -117,7 +136,7 @@ def completeness_faults(place: Place, name: str) -> list[str]:
                 for group in range(parquet.num_row_groups)
                 for row in _incomplete_rows(parquet.read_row_group(group, use_threads=False))
             ]
-    except (pa.ArrowException, OSError) as error:
+    except _DAMAGE as error:
         return [f"{name}: cannot be read: {str(error)[:200]}"]
     if not wrong:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pathlib
 from typing import Any
 
@@ -222,3 +223,40 @@ def test_a_job_is_a_value() -> None:
     assert parse_config(PLAIN) == JobConfig.model_validate(PLAIN)
     with pytest.raises(ValueError, match="frozen"):
         parse_config(PLAIN).model.path = "other"
+
+
+# found by fuzzing: what PyYAML answers with exceptions that are none of its own, or with values that cannot be printed
+STRANGE_YAML = ["2001-99-99", "!!timestamp x", "!!bool x", "!!int ''", "!!float x", "9" * 5000, "0x" + "f" * 9000]
+
+
+@pytest.mark.parametrize("value", STRANGE_YAML, ids=lambda value: value[:14])
+def test_yaml_that_stands_for_no_value_is_refused(tmp_path: pathlib.Path, value: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(PLAIN) + f"attribution: {{seed: {value}}}\n")
+    with pytest.raises(UsageError, match="E_CONFIG_YAML"):
+        load_config(path)
+    path.write_text(yaml.safe_dump(PLAIN))
+    with pytest.raises(UsageError, match="E_CONFIG_VALUE"):
+        load_config(path, [f"attribution.seed={value}"])
+
+
+def test_a_few_lines_that_stand_for_billions_of_values_are_refused_at_once(tmp_path: pathlib.Path) -> None:
+    bomb = "".join(f"{after}: &{after} [{f'*{mark}, ' * 9}]\n" for mark, after in itertools.pairwise("abcdefghijklm"))
+    path = tmp_path / "c.yaml"
+    for text in (f"- &a x\n- {{{'}, {'.join(bomb.splitlines())}}}\n", f"a: &a x\n{bomb}model: *m\n"):
+        path.write_text(text)
+        with pytest.raises(UsageError, match="E_CONFIG_") as caught:
+            load_config(path)
+        assert len(str(caught.value)) <= 500
+
+
+def test_a_path_that_is_too_long_is_not_there(tmp_path: pathlib.Path) -> None:
+    path, files = tmp_path / "c.yaml", "x" * 5000
+    path.write_text(yaml.safe_dump(PLAIN | {"input": PLAIN["input"] | {"files": files}}))
+    assert load_config(path).input.files == [str(tmp_path.resolve() / files)]
+
+
+def test_a_configuration_that_cannot_be_read_is_named(tmp_path: pathlib.Path) -> None:
+    for path in (tmp_path, tmp_path / ("x" * 300)):
+        with pytest.raises(UsageError, match=r"E_CONFIG_YAML.*cannot be read"):
+            load_config(path)

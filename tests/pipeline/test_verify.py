@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import random
 import shutil
 from typing import Any
 
@@ -17,8 +16,6 @@ from datasets import launch
 from transforms.errors import AttribeamError
 from transforms.storage.place import open_place
 from transforms.verify import completeness_faults, require_valid, verify_run
-
-FLIPS = 25
 
 
 @pytest.fixture
@@ -53,20 +50,6 @@ def test_audits_and_set_aside_files_are_no_faults(out: pathlib.Path) -> None:
     for name in ("_audit/report.html", "_quarantine/damaged/1-part.parquet"):
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text("x")
-    assert faults(out) == []
-
-
-@pytest.mark.parametrize("name", ["part", "_plan.parquet", "_files.parquet", "_run.json", "_manifest.json", "_SUCCESS"])
-def test_any_flipped_bit_is_found(out: pathlib.Path, name: str) -> None:
-    path = datasets.parts(out)[1] if name == "part" else out / name
-    kept, dice = path.read_bytes(), random.Random(name)
-    bits = range(8 * len(kept)) if name == "_SUCCESS" else [dice.randrange(8 * len(kept)) for _ in range(FLIPS)]
-    for bit in bits:
-        data = bytearray(kept)
-        data[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(data)
-        assert faults(out), f"bit {bit} of {name}"
-    path.write_bytes(kept)
     assert faults(out) == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import pickle
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -95,3 +96,16 @@ def test_every_code_has_a_cause_an_example_and_a_remedy() -> None:
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
         assert len(cells) == 4 and all(cells), line
         assert len(cells[2]) <= 500, "an example is as long as a message at most"
+
+
+def test_what_is_quoted_is_never_written_out_further_than_it_is_shown() -> None:
+    bomb: list[Any] = ["x"]
+    for _ in range(60):
+        bomb = [bomb, bomb]
+    endless: list[Any] = []
+    endless += [endless, 1]
+    assert quoted(bomb) == "[" * 31 + "…"
+    assert quoted(endless) == "[" * 31 + "…"
+    assert quoted({"a": [1, (2, "b")], "c": {}}) == "{'a': [1, (2, 'b')], 'c': {}}"
+    assert quoted(1 << 20_000) == "a number of 20001 bits"
+    assert quoted("é" * 10**6) == "'" + "é" * 30 + "…"

@@ -20,6 +20,7 @@ from transforms.records.ragged import Ragged
 from transforms.records.source import RawBatch
 
 Values = npt.NDArray[Any]
+_UNREADABLE = (ValueError, OverflowError, KeyError)  # text that is not UTF-8, times beyond Python's, unknown zones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,11 +180,11 @@ def _labels(raw: RawBatch, layout: Layout, faults: dict[int, Fault]) -> npt.NDAr
 
 def _carried(raw: RawBatch, column: str, kind: pa.DataType, faults: dict[int, Fault]) -> pa.Array:
     array = raw.table.column(column)
-    if array.type == kind:
-        return array
     try:
-        return _unwrapped(array, kind).cast(kind)
-    except pa.ArrowInvalid:
+        carried = array if array.type == kind else _unwrapped(array, kind).cast(kind)
+        carried.validate(full=True)  # Parquet's text need not be UTF-8
+        return carried
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return pa.array([_one(array[row], column, kind, row, faults) for row in range(len(array))], kind)
 
 
@@ -197,18 +198,16 @@ def _unwrapped(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _one(value: pa.Scalar, column: str, kind: pa.DataType, row: int, faults: dict[int, Fault]) -> Any:
-    plain = value.as_py()
-    if isinstance(plain, list) and not pa.types.is_list(kind):
-        plain = plain[0] if len(plain) == 1 else plain
     try:
-        return pa.scalar(
-            plain.decode() if isinstance(plain, bytes) and pa.types.is_string(kind) else plain, kind
-        ).as_py()
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeDecodeError):
-        message = (
-            f"column {column!r} holds {quoted(plain)}; other rows have {kind}: mend it, or leave it out of input.keep"
-        )
-        _merge(faults, {row: Fault("E_KEEP_TYPE", message)})
+        plain = value.as_py()
+        if isinstance(plain, list) and len(plain) == 1 and not pa.types.is_list(kind):
+            plain = plain[0]
+        if isinstance(plain, bytes) and pa.types.is_string(kind):
+            plain = plain.decode()
+        return pa.scalar(plain, kind).as_py()
+    except (pa.ArrowException, *_UNREADABLE):
+        found = f"column {column!r} holds {_shown(value)}; other rows have {kind}"
+        _merge(faults, {row: Fault("E_KEEP_TYPE", f"{found}: mend it, or leave it out of input.keep")})
         return None
 
 
@@ -218,25 +217,32 @@ def _row_ids(
     names = [f"{file}#{row}" for row in rows]
     if column is None:
         return names
-    for row, value in enumerate(raw.table.column(column).to_pylist()):
+    for row, value in enumerate(raw.table.column(column)):
         found = _text(value)
         if found is None:
-            message = f"the id in column {column!r} is {quoted(value)}; give every row an id, or leave input.id out"
+            message = f"the id in column {column!r} is {_shown(value)}; give every row an id, or leave input.id out"
             _merge(faults, {row: Fault("E_ID_MISSING", message)})
         else:
             names[row] = found
     return names
 
 
-def _text(value: Any) -> str | None:
-    if isinstance(value, list):
-        value = value[0] if len(value) == 1 else None
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return None
-    return None if value is None else str(value)
+def _text(value: pa.Scalar) -> str | None:
+    """What names a row; None for what is no one value, or cannot be read."""
+    try:
+        plain = value.as_py()
+        if isinstance(plain, list):
+            plain = plain[0] if len(plain) == 1 else None
+        return plain.decode() if isinstance(plain, bytes) else None if plain is None else str(plain)
+    except _UNREADABLE:
+        return None
+
+
+def _shown(value: pa.Scalar) -> str:
+    try:
+        return quoted(value.as_py())
+    except _UNREADABLE:
+        return "what cannot be read"
 
 
 def _merge(faults: dict[int, Fault], found: Mapping[int, Fault]) -> None:

@@ -26,7 +26,12 @@ def index(file: BinaryIO, name: str) -> tuple[int, str]:
     Raises:
         UsageError: E_PARQUET_INVALID.
     """
-    rows: int = _open(file, name, UsageError).metadata.num_rows
+    metadata = _open(file, name, UsageError).metadata
+    rows, held = metadata.num_rows, [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    # no checksum covers the footer
+    if sum(held) != rows or min(held, default=0) < 0:
+        found = f"{name} has {rows} rows by its footer, but {sum(held)} in its row groups"
+        raise UsageError("E_PARQUET_INVALID", f"{found}: it is damaged; {_REMEDY}")
     return rows, _digest(file)
 
 

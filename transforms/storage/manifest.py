@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from transforms.errors import AttribeamError
+from transforms.errors import AttribeamError, quoted
 from transforms.storage.place import Place
 
 RUN, PLAN, FILES, MANIFEST, SUCCESS = "_run.json", "_plan.parquet", "_files.parquet", "_manifest.json", "_SUCCESS"
@@ -21,7 +21,12 @@ EVALUATION = "_evaluation"
 COMPARISON = "_compare"
 DRAFT = "_draft"
 PART = re.compile(r"part-(\d{5,})-([0-9a-f]{12})\.parquet")
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 CHUNK_BYTES = 2**20
+# What is read of the two records, and of which kind each must be.
+_RUN_KINDS = {"fingerprint": str, "decides": dict, "config": dict, "files_sha256": dict}
+_COUNTS = ("shards", "input_rows", "rows", "quarantined", "targets")
+_MANIFEST_KINDS = {"fingerprint": str, "rows_by_status": dict, "files_sha256": dict} | dict.fromkeys(_COUNTS, int)
 
 
 def part_name(fingerprint: str, shard: int) -> str:
@@ -104,7 +109,8 @@ def read_manifest(place: Place) -> dict[str, Any]:
     """The manifest of a finished run.
 
     Raises:
-        AttribeamError: E_RUN_UNFINISHED without `_SUCCESS`; E_MANIFEST_DAMAGED when it is not the manifest's sha256.
+        AttribeamError: E_RUN_UNFINISHED without `_SUCCESS`; E_MANIFEST_DAMAGED when it is not the manifest's sha256;
+            E_RUN_DAMAGED when what it vouches for is no manifest.
     """
     if not (place.exists(MANIFEST) and place.exists(SUCCESS)):
         raise AttribeamError(
@@ -116,8 +122,16 @@ def read_manifest(place: Place) -> dict[str, Any]:
             "E_MANIFEST_DAMAGED",
             f"{place.root}/{MANIFEST} is not what {SUCCESS} vouches for: one of them was changed after the run",
         )
-    manifest: dict[str, Any] = json.loads(data)
-    return manifest
+    return _checked(_parsed(data, place, MANIFEST), _MANIFEST_KINDS, place, MANIFEST)
+
+
+def read_run(place: Place) -> dict[str, Any]:
+    """`_run.json`.
+
+    Raises:
+        AttribeamError: E_RUN_MISSING when it is not there, E_RUN_DAMAGED when it does not say what a run is.
+    """
+    return _checked(read_json(place, RUN), _RUN_KINDS, place, RUN)
 
 
 def read_json(place: Place, name: str) -> dict[str, Any]:
@@ -128,23 +142,35 @@ def read_json(place: Place, name: str) -> dict[str, Any]:
     """
     if not place.exists(name):
         raise AttribeamError("E_RUN_MISSING", f"{place.root} has no {name}: it is not the directory of a run")
-    try:
-        value = json.loads(place.read(name))
-    except ValueError as error:
-        raise _run_damaged(place, name) from error
-    if not isinstance(value, dict):
-        raise _run_damaged(place, name)
-    return value
+    return _parsed(place.read(name), place, name)
 
 
 def _vouching(manifest: bytes) -> bytes:
     return hashlib.sha256(manifest).hexdigest().encode() + b"\n"
 
 
-def _run_damaged(place: Place, name: str) -> AttribeamError:
-    return AttribeamError(
-        "E_RUN_DAMAGED", f"{place.root}/{name} is no JSON object; move the directory away and run again"
-    )
+def _parsed(data: bytes, place: Place, name: str) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    # ValueError: also bytes that are no text, and integers of thousands of digits
+    except (ValueError, RecursionError) as error:
+        raise _run_damaged(place, name, "is no JSON object") from error
+    if not isinstance(value, dict):
+        raise _run_damaged(place, name, "is no JSON object")
+    return value
+
+
+def _checked(value: dict[str, Any], kinds: Mapping[str, type], place: Place, name: str) -> dict[str, Any]:
+    for key, kind in kinds.items():
+        if type(value.get(key)) is not kind:
+            raise _run_damaged(place, name, f"has {quoted(value.get(key))} under {key!r}, which is no {kind.__name__}")
+    if not _FINGERPRINT.fullmatch(value["fingerprint"]):
+        raise _run_damaged(place, name, f"has the fingerprint {quoted(value['fingerprint'])}, which is no sha256")
+    return value
+
+
+def _run_damaged(place: Place, name: str, found: str) -> AttribeamError:
+    return AttribeamError("E_RUN_DAMAGED", f"{place.root}/{name} {found}; move the directory away and run again")
 
 
 def _pins(manifest: bytes) -> Any:

@@ -188,3 +188,19 @@ def test_values_survive_unchanged(tmp_path: Path) -> None:
     batches = read(written(tmp_path / "x.parquet", table), ("x",), (5, 45), 8)
     joined = np.concatenate([batch.table["x"].flatten().to_numpy() for batch in batches])
     np.testing.assert_array_equal(joined.reshape(-1, 7), values[5:45])
+
+
+def test_a_footer_that_counts_other_rows_than_its_row_groups_is_refused(digits: Path) -> None:
+    """No checksum covers it: a byte there decides how many rows there are."""
+    whole, said = digits.read_bytes(), set[str]()
+    for at in range(len(whole) - 8 - int.from_bytes(whole[-8:-4], "little"), len(whole) - 8):
+        damaged = bytearray(whole)
+        damaged[at] ^= 4
+        try:
+            rows = index_file(io.BytesIO(damaged), "d.parquet", None).rows
+        except UsageError as error:
+            said.add(str(error))
+            continue
+        metadata = pq.ParquetFile(io.BytesIO(damaged)).metadata
+        assert rows == sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+    assert any("rows by its footer, but 25 in its row groups" in message for message in said)

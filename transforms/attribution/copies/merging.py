@@ -90,10 +90,11 @@ class Merging:
         if self._baselines == 1:
             return None if found.baseline_spread is None else grid.mean(found.baseline_spread)
         wide, size = list[Doubles](), list[Doubles]()
-        for value in found.attributions.values():
-            each = grid.of(value.reshape(len(value), -1)).mean(axis=1, dtype=np.float64)
-            wide.append(each.std(axis=1).sum(axis=2))
-            size.append(np.abs(each.mean(axis=1)).sum(axis=2))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for value in found.attributions.values():
+                each = grid.of(value.reshape(len(value), -1)).mean(axis=1, dtype=np.float64)
+                wide.append(each.std(axis=1).sum(axis=2))
+                size.append(np.abs(each.mean(axis=1)).sum(axis=2))
         return share(np.sum(wide, axis=0), np.sum(size, axis=0)).reshape(-1).astype(np.float32)
 
     def _over_noise(self, values: Values) -> Values:

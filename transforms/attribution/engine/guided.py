@@ -63,22 +63,24 @@ class Guided:
         # a feature that equals its baseline has nowhere to go
         gone = np.where(ways == 0, 1.0, 0.0)
         total = np.zeros_like(ways)
-        for step in range(steps):
-            points = [
-                (start + way).astype(start.dtype)
-                for start, way in zip(starts, _shaped(gone * ways, starts), strict=True)
-            ]
-            fed = iter(points)
-            inputs = [
-                next(fed) if spec.explained else value
-                for spec, value in zip(self.compute.kernel.heads, held, strict=True)
-            ]
-            (*gradients, _), faults = self.compute.gradients(Paths(inputs, points, entry, nodes, nodes + 1))
-            work.lose(each, faults)
-            gradient = _flat([value[:, 0].astype(np.float64) for value in gradients])
-            moved = advanced(gone, gradient, np.abs(ways), (step + 1) / steps, self.options)
-            total += (moved - gone) * ways * gradient
-            gone = moved
+        # a row that is not finite says so by its numbers
+        with np.errstate(over="ignore", invalid="ignore"):
+            for step in range(steps):
+                points = [
+                    (start + way).astype(start.dtype)
+                    for start, way in zip(starts, _shaped(gone * ways, starts), strict=True)
+                ]
+                fed = iter(points)
+                inputs = [
+                    next(fed) if spec.explained else value
+                    for spec, value in zip(self.compute.kernel.heads, held, strict=True)
+                ]
+                (*gradients, _), faults = self.compute.gradients(Paths(inputs, points, entry, nodes, nodes + 1))
+                work.lose(each, faults)
+                gradient = _flat([value[:, 0].astype(np.float64) for value in gradients])
+                moved = advanced(gone, gradient, np.abs(ways), (step + 1) / steps, self.options)
+                total += (moved - gone) * ways * gradient
+                gone = moved
         return [value.reshape(len(rows), targets, *value.shape[1:]) for value in _shaped(total, starts)]
 
 

@@ -127,6 +127,14 @@ class Work:
         features = sum(int(np.prod(x.shape[1:])) for x, _ in pairs)
         return np.asarray(blind / max(1, features), np.float32)
 
+    def spoil_nonfinite(self) -> None:
+        """No attributions for rows whose inputs are not finite: a saturated function has a gradient of 0 even there."""
+        for value in self.inputs:
+            finite = np.isfinite(value).reshape(len(value), -1).all(axis=1)
+            if not finite.all():
+                for attribution in self.attributions:
+                    attribution[~finite] = np.nan
+
     def settle(self, rows: Rows, gradients: Sequence[Values], level: Level, first: bool) -> None:
         """A level of some rows is full: the factor times the sums, [rows, targets, *shape] each.
 

@@ -100,6 +100,7 @@ class Works:
 
     def finished(self, course: Course, work: Work) -> Explanation:
         """What is known of the rows that are not lost."""
+        work.spoil_nonfinite()
         names, count = [spec.name for spec in self._model.explained], self._config.targets
         kept, chosen = np.flatnonzero(~work.lost), work.chosen
         flat = [value[span(kept)].reshape(len(kept) * count, *value.shape[2:]) for value in work.attributions]

@@ -23,6 +23,8 @@ from transforms.attribution.model.keras_config import is_functional, layers_of, 
 from transforms.attribution.model.keras_risks import keras_risks
 
 MAX_CONFIG_BYTES = 64 << 20
+# others are unpacked without a limit
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 SAME_SHAPE_LAYERS = frozenset(
     {"Activation", "BatchNormalization", "Dropout", "LayerNormalization", "ReLU", "Relu", "Softmax"}
 )
@@ -36,7 +38,7 @@ def read_keras(place: pathlib.Path) -> Parts:
     """
     try:
         return _keras_parts(place)
-    except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError) as error:
         raise invalid(str(place), f"its description is not a Keras model's ({type(error).__name__})") from error
 
 
@@ -64,9 +66,11 @@ def _unzipped(place: pathlib.Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(place) as archive:
             for name in ("config.json", "metadata.json"):
+                if archive.getinfo(name).compress_type not in COMPRESSIONS:
+                    raise zipfile.BadZipFile(f"{name} is compressed in a way that Keras does not write")
                 with archive.open(name) as stream:
                     texts[name] = stream.read(MAX_CONFIG_BYTES + 1)
-    # RuntimeError: encrypted; NotImplementedError: an unknown compression
+    # RuntimeError: encrypted
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, OSError, ValueError, RuntimeError) as error:
         raise invalid(str(place), f"the zip cannot be read: {error}") from error
     for name, text in texts.items():

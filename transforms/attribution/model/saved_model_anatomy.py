@@ -116,7 +116,7 @@ def _gives(node: Any) -> int:
 
 def _looks_up(node: Any, path: str, nodes: Mapping[str, Any]) -> bool:
     """Whether an op looks up rows of a table of weights: then its indices come from the data."""
-    if node.op not in GATHERS:
+    if node.op not in GATHERS or not node.input:
         return False
     table = path.removesuffix(node.name) + node.input[0].partition(":")[0]
     return node.op == "ResourceGather" or (table in nodes and nodes[table].op in ("Const", "ReadVariableOp"))

@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 from anatomy_models import (
+    TwoSignatures,
     Writer,
     code_of,
     exported,
@@ -17,6 +18,7 @@ from anatomy_models import (
     two_ends,
     zipped,
 )
+from tensorflow.core.protobuf import saved_model_pb2
 
 from transforms.attribution.model import anatomy, keras_anatomy
 from transforms.errors import AttribeamError, UsageError
@@ -122,3 +124,33 @@ def test_well_formed_nonsense_in_a_keras_configuration(tmp_path):
         broken = mutated_value(json.loads(config), random.Random(seed))
         outcomes.append(outcome(zipped(tmp_path / "m.keras", json.dumps(broken))))
     assert set(outcomes) == {"read", "E_MODEL_INVALID"}
+
+
+def test_an_op_that_looks_up_nothing(tmp_path):
+    """Found by fuzzing: `GatherV2` without inputs."""
+    path = pathlib.Path(exported(TwoSignatures(), tmp_path / "m"))
+    model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    for function in model.meta_graphs[0].graph_def.library.function:
+        for node in function.node_def:
+            if node.op == "MatMul":
+                node.op = "GatherV2"
+                node.attr["Tparams"].type = node.attr["T"].type
+                del node.input[:]
+    (path / "saved_model.pb").write_bytes(model.SerializeToString())
+    (layer,) = [layer for layer in anatomy.dissect(str(path)).layers if layer.kind == "GatherV2"]
+    assert not layer.embedding
+
+
+def test_a_history_of_the_wrong_length(tmp_path):
+    with zipfile.ZipFile(saved(two_ends(), tmp_path / "m.keras")) as archive:
+        config = archive.read("config.json").replace(b'"keras_history": ["a", 0, 0]', b'"keras_history": ["a", 0]')
+    assert code_of(anatomy.dissect, zipped(tmp_path / "m.keras", config)) == "E_MODEL_INVALID"
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_compression_that_keras_does_not_write_is_not_unpacked(tmp_path, kind):
+    """It would be unpacked without a limit, whatever its size."""
+    with zipfile.ZipFile(tmp_path / "m.keras", "w", kind) as archive:
+        archive.writestr("config.json", b" " * 2**20)
+        archive.writestr("metadata.json", "{}")
+    assert code_of(anatomy.dissect, str(tmp_path / "m.keras")) == "E_MODEL_INVALID"

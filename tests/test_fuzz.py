@@ -17,7 +17,7 @@ from campaigns.fuzz_targets import TARGETS, built
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-INPUTS = 40
+INPUTS = 30
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,9 @@ def test_spoilt_files_answer_with_an_error_of_ours_or_what_was_written(
     assert ends - whole, "nothing was refused: the inputs are not spoilt"
 
 
-@settings(max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-@pytest.mark.parametrize("name", ["config", "run_json", "manifest"])
+@pytest.mark.parametrize("name", ["config", "run_json"])
 def test_any_json_in_the_place_of_a_value(corpus: pathlib.Path, tmp_path: pathlib.Path, name: str, data: Any) -> None:
     """As above, but drawn by hypothesis, which shrinks what it finds."""
     folder = tmp_path / "own"
@@ -73,19 +73,19 @@ def places(value: Any) -> Any:
 def test_a_crash_a_hang_memory_and_an_exception_are_findings(tmp_path: pathlib.Path) -> None:
     """In a process of its own, which is started again behind each of them."""
     ends = {
+        b"fine": "",
         b"crash": "crash by SIGSEGV",
         b"hang": "hang",
         b"memory": "MemoryError:",
         b"raise": "RuntimeError: no error of ours",
-        b"fine": "",
     }
     put(tmp_path, "canary", *ends)
-    kinds = [mutant(list(ends), fuzz_targets.CANARY.mutate, "canary", index)[0] for index in range(8)]
-    assert set(kinds) == set(ends), "each must be among the inputs"
-    report = watched("canary", tmp_path, range(8), silent_s=2.0)
-    wanted = [Finding("canary", index, ends[kind]) for index, kind in enumerate(kinds) if ends[kind]]
-    assert list(report.findings) == wanted
-    assert report.outcomes == {"read": kinds.count(b"fine")}
+    kinds = [mutant(list(ends), fuzz_targets.CANARY.mutate, "canary", index)[0] for index in range(10_000)]
+    first = next(at for at in range(len(kinds)) if set(kinds[at : at + len(ends)]) == set(ends))
+    indices = range(first, first + len(ends))
+    report = watched("canary", tmp_path, indices, silent_s=2.0)
+    assert list(report.findings) == [Finding("canary", at, ends[kinds[at]]) for at in indices if ends[kinds[at]]]
+    assert report.outcomes == {"read": 1}
 
 
 def test_most_inputs_are_spoilt() -> None:

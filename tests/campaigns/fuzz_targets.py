@@ -1,8 +1,8 @@
 """What is done with spoilt bytes, and what must hold whatever they are: an error of ours, or what was written before.
 
 A target takes bytes and the number of the seed that they were made from, and says how it ended: `read`, or the errors'
-codes. Any other exception is a finding, and so is `WrongAnswerError`: a row that differs from what was written although a checksum
-or a count tells so.
+codes. Any other exception is a finding, and so is `WrongAnswerError`: a row that differs from what was written although
+a checksum or a count tells so.
 """
 
 from __future__ import annotations

@@ -128,7 +128,8 @@ def test_well_formed_nonsense_in_a_keras_configuration(tmp_path):
 
 def test_an_op_that_looks_up_nothing(tmp_path):
     """Found by fuzzing: `GatherV2` without inputs."""
-    path = pathlib.Path(exported(TwoSignatures(), tmp_path / "m"))
+    module = TwoSignatures()
+    path = pathlib.Path(exported(module, tmp_path / "m", signatures={"product": module.product}))
     model = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
     for function in model.meta_graphs[0].graph_def.library.function:
         for node in function.node_def:

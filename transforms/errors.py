@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 MAX_MESSAGE_CHARACTERS = 500
 MAX_PAYLOAD_BYTES = 32
-_BRACKETS: dict[type, str] = {dict: "{}", list: "[]", tuple: "()", set: "{}"}
+_BRACKETS: dict[type, tuple[str, str]] = {dict: ("{", "}"), list: ("[", "]"), tuple: ("(", ")"), set: ("{", "}")}
 _MAX_LENGTH = 4096  # of a text, and then as much as a URL may have before its credentials are over
 _MAX_BITS = 10_000  # Python refuses to write out what is much longer
 

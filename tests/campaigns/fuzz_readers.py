@@ -211,23 +211,23 @@ def read_run_record(place: Place) -> str:
     """What is read of `_run.json` for a resume, for `status` and for `evaluate`."""
     from pipeline.evaluation import read_run
     from pipeline.launch import known_before
-    from pipeline.status import read_status
+    from pipeline.status import open_watch
 
-    readers = (read_status, known_before, read_run, verified)
+    readers = (lambda place: open_watch(place).look(), known_before, read_run, verified)
     return " ".join(outcome(lambda read=read: read(place)) for read in readers)
 
 
 def read_plan(place: Place) -> str:
     """What is read of `_plan.parquet`, all of it checked against the run's own `_run.json`."""
     from pipeline.launch import known_before
-    from pipeline.status import read_status
+    from pipeline.status import open_watch
     from transforms.plan_file import fingerprint_of, read_shards
     from transforms.storage.manifest import read_run
 
     fingerprint = read_run(place)["fingerprint"]
     numbers = range(sum(PART.fullmatch(name) is not None for name in read_file_list(place)))
     calls = (
-        lambda: read_status(place),
+        lambda: open_watch(place).look(),
         lambda: known_before(place),
         lambda: fingerprint_of(place),
         lambda: read_shards(place, fingerprint, numbers),

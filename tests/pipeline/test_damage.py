@@ -19,7 +19,7 @@ from campaigns.fuzz_corpus import write_run
 from campaigns.fuzz_targets import vouch
 
 from pipeline.launch import known_before
-from pipeline.status import read_status
+from pipeline.status import open_watch
 from transforms.errors import AttribeamError
 from transforms.storage.place import open_place
 from transforms.verify import verify_run
@@ -84,7 +84,7 @@ NONSENSE: dict[str, Callable[[pathlib.Path, str], bytes]] = {
 def test_records_that_are_none_are_refused(out: pathlib.Path, kind: str) -> None:
     place = open_place(str(out))
     forge(out, "_run.json", NONSENSE[kind](out, "_run.json"))
-    for read in (read_status, known_before):
+    for read in (open_watch, known_before):
         with pytest.raises(AttribeamError, match=r"E_RUN_DAMAGED.*_run\.json"):
             read(place)
     forge(out, "_manifest.json", NONSENSE[kind](out, "_manifest.json"))
@@ -123,7 +123,7 @@ def test_a_plan_of_other_types_or_with_nulls_is_refused(out: pathlib.Path, tmp_p
         pq.write_table(plan.set_column(plan.column_names.index("start"), "start", wrong), tmp_path / "plan")
         (out / "_plan.parquet").write_bytes((tmp_path / "plan").read_bytes())
         with pytest.raises(AttribeamError, match="E_PLAN_DAMAGED"):
-            read_status(place)
+            open_watch(place)
 
 
 def test_a_part_that_is_none_is_at_fault_although_the_records_vouch_for_it(out: pathlib.Path) -> None:

@@ -114,7 +114,7 @@ def explain(folder: pathlib.Path, out: pathlib.Path) -> None:
 
 
 def compare(one: Any, other: Any) -> dict[str, float]:
-    """By method, the largest difference as a share of what two roundings of float32 can make; and of each from exact."""
+    """By method, the largest difference as a share of what float32 can make of it; and that of each from exact."""
     x = rows().astype(np.float64)
     allowed = attribution_error(x)
     shares = dict[str, float]()

@@ -15,6 +15,7 @@ from pydantic import ByteSize, Field, ValidationError
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.class_names import read_class_names
 from transforms.errors import UsageError, quoted
+from transforms.isolation.bounds import Bounds
 from transforms.records.config import FeatureConfig, InputConfig, OutputConfig
 from transforms.records.feature import MAX_LENGTH
 from transforms.settings import Settings
@@ -33,11 +34,23 @@ class LimitsConfig(Settings):
         quarantined: share of the rows that may be refused.
         record_bytes: a TFRecord record that is longer is refused.
         sequence_length: a row of more steps is refused, where their number varies.
+        isolate: whether a process of its own explains the shards, so that it may crash.
+        shard_s: seconds without progress, memory: resident bytes, after which such a process is killed.
+        attempts: of such processes at a shard, before the row that kills them is looked for.
     """
 
     quarantined: float = Field(default=0.001, ge=0, le=1)
     record_bytes: ByteSize = Field(default=ByteSize(256 * 2**20), ge=1)
     sequence_length: int = Field(default=MAX_LENGTH, ge=1)
+    isolate: bool = False
+    shard_s: float = Field(default=600.0, gt=0, allow_inf_nan=False)
+    memory: ByteSize | None = Field(default=None, ge=1)
+    attempts: int = Field(default=2, ge=1)
+
+    @property
+    def isolation(self) -> Bounds | None:
+        """What such a process is held to, if there is to be one."""
+        return Bounds(self.shard_s, self.memory, self.attempts) if self.isolate else None
 
 
 class JobConfig(Settings):

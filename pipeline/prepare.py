@@ -5,30 +5,28 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from pipeline import plan as planning
 from pipeline.config import JobConfig
 from pipeline.plan import Known, Shards
 from transforms import buckets
-from transforms.attribute import read_examples
 from transforms.attribution.baselines.dataset_summary import Request, request
-from transforms.attribution.baselines.references import References, references_of_rows
 from transforms.attribution.explainer import Explainer
 from transforms.attribution_job import AttributionJob
 from transforms.errors import UsageError
+from transforms.isolation.shards import IsolatedShards
 from transforms.layouts import carried_names, check_kept, layout_of
 from transforms.records.columns import attribution_columns
-from transforms.records.examples import Examples, Layout, carried_type, extract
+from transforms.records.examples import Layout, carried_type, extract
 from transforms.records.feature import check_column
 from transforms.records.source import RawBatch, Selection, check_schema, read_rows
 from transforms.shard import InputFile, Shard
 from transforms.storage.listing import open_file
-
-SAMPLE_ROWS = 32
+from transforms.trial import SAMPLE_ROWS, try_one_batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +77,7 @@ def prepare(config: JobConfig, root: pathlib.Path, explainer: Explainer, known: 
         attributions,
         config.limits.record_bytes,
         explainer.trusted,
+        isolation=config.limits.isolation,
     )
     if known.carried is None:
         _try_one_batch(shards[0], job, explainer)
@@ -122,37 +121,10 @@ def _sample(shard: Shard, columns: tuple[str, ...]) -> RawBatch:
         return next(read_rows(file, shard.source, Selection(columns, shard.rows, SAMPLE_ROWS)))
 
 
-def references_of_first_rows(shard: Shard, job: AttributionJob, explainer: Explainer) -> References:
-    """What the baselines would take of a dataset of the first usable rows alone: enough to try with.
-
-    Raises:
-        UsageError: not one of them can be used; E_BASELINE_DATASET, E_BASELINE_ENTROPY.
-    """
-    return references_of_rows(_first_rows(shard, job).of_one_shape, job.attribution, explainer.model)
-
-
-def _first_rows(shard: Shard, job: AttributionJob) -> Examples:
-    examples, refused = next(iter(read_examples(shard, job, SAMPLE_ROWS)))
-    if not len(examples):
-        fault = refused[0].fault
-        raise UsageError(fault.code, f"not one of the first {len(refused)} rows can be used: {fault.message}")
-    return examples
-
-
 def _try_one_batch(shard: Shard, job: AttributionJob, explainer: Explainer) -> None:
-    """Explain the first usable row for real: whatever does not fit shows here, not on a worker an hour later.
-
-    Where it cannot be explained, the next: a few bad rows go to quarantine, but all of them are a wrong model, or ids
-    of another vocabulary.
-    """
-    examples = _first_rows(shard, job)
-    explainer = explainer.with_references(references_of_rows(examples.of_one_shape, job.attribution, explainer.model))
-    for row in range(len(examples)):
-        one = examples.some(np.array([row]))
-        labels = None if one.labels is None else one.labels % explainer.model.classes
-        (bucket,) = buckets.buckets(dataclasses.replace(one, labels=labels), job.layout)
-        (explanation,) = explainer.stream([bucket.batch])
-        if not explanation.faults:
-            return
-    fault = explanation.faults[0]
-    raise UsageError(fault.code, f"not one of the first {len(examples)} rows can be explained: {fault.message}")
+    """Here, or in a child where a row may be poison."""
+    if job.isolation is None:
+        try_one_batch(shard, job, explainer)
+        return
+    with closing(IsolatedShards(job)) as isolated:
+        isolated.try_one_batch(shard)

@@ -14,7 +14,7 @@ from pipeline import plan as planning
 from pipeline.config import JobConfig
 from pipeline.launch import refuse_other_run
 from pipeline.pilot import pilot, store, table
-from pipeline.prepare import Prepared, prepare, references_of_first_rows
+from pipeline.prepare import Prepared, prepare
 from pipeline.progress import describe
 from pipeline.status import Watch
 from transforms.attribution.config import AttributionConfig
@@ -27,6 +27,7 @@ from transforms.records.columns import AttributionColumns
 from transforms.records.examples import Layout
 from transforms.storage.manifest import RUN
 from transforms.storage.place import open_place
+from transforms.trial import references_of_first_rows
 
 
 def preview(

@@ -26,6 +26,8 @@ from apache_beam.utils.windowed_value import WindowedValue
 from transforms.attribution.explainer import Explainer
 from transforms.attribution_job import AttributionJob
 from transforms.explained import ALONE, Explained, SourceRows, chunk_rows
+from transforms.isolation.oversight import Oversight
+from transforms.isolation.shards import IsolatedShards
 from transforms.metrics import count_shard
 from transforms.model_files import load_explainer
 from transforms.overlap import behind
@@ -53,6 +55,7 @@ def attribute_shard(
     explainer: Explainer,
     place: Place,
     feeding: AbstractContextManager[Any] = ALONE,
+    oversight: Oversight | None = None,
 ) -> ShardResult:
     """Explain one shard and publish its part, and before it the quarantine file if any row was refused.
 
@@ -60,6 +63,7 @@ def attribute_shard(
 
     Args:
         feeding: held while the explainer is fed, which is until the last rows are about to be computed.
+        oversight: of one who watches where this is, and may leave rows out.
 
     Raises:
         AttribeamError: the input is damaged (E_PARQUET_INVALID, E_TFRECORD_*), or what was written (E_PART_DAMAGED).
@@ -68,13 +72,14 @@ def attribute_shard(
     about = job.about(shard, explainer)
     if place.exists(job.part_of(shard)):
         return _adopted(place, about, started)
-    read = clocks.reading.timed(read_examples(shard, job, chunk_rows(job.layout, explainer)))
+    oversight = oversight or Oversight(read_examples)
+    read = clocks.reading.timed(oversight.read(shard, job, chunk_rows(job.layout, explainer)))
     rows = SourceRows(shard.name, read, job.layout, explainer, feeding, clocks)
     with place.scratch() as scratch, contextlib.ExitStack() as finishing:
         with PartWriter(scratch / "part", lambda: job.schema(job.about(shard, explainer))) as writer:
-            gradients = _write(writer, rows, job, job.schema(about), clocks)
+            gradients = _write(writer, rows, job, job.schema(about), clocks, oversight)
             finishing.enter_context(clocks.writing.running())  # closing the part is a good deal of it
-        refused = rows.refused()
+        refused = rows.refused(oversight.refused)
         published = _publish(scratch, place, refused, about)
     counts = shard.number, (shard.size - refused.num_rows) * job.attribution.targets, refused.num_rows
     worker = peak_memory_bytes(), explainer.take_out_of_memory()
@@ -82,13 +87,16 @@ def attribute_shard(
     return ShardResult(*counts, published, time.monotonic() - started, *worker, gradients, codes, *clocks.seconds)
 
 
-def _write(writer: PartWriter, rows: SourceRows, job: AttributionJob, schema: pa.Schema, clocks: Clocks) -> int:
+def _write(
+    writer: PartWriter, rows: SourceRows, job: AttributionJob, schema: pa.Schema, clocks: Clocks, oversight: Oversight
+) -> int:
     """Write all rows; the number of gradients that they took."""
     gradients = 0
 
     def write(chunk: list[Explained]) -> None:
         with clocks.writing.running():
             writer.write(rows.output(chunk, schema, job.attributions))
+        oversight.written(1 + max(int(examples.source_rows.max()) for examples, _ in chunk))
 
     with behind(write, DEPTH) as later, closing(rows.explained()) as found:
         for chunk in found:
@@ -177,15 +185,15 @@ class _AttributeShard(beam.DoFn):  # type: ignore[misc]
 
     def __init__(self, job: AttributionJob, handle: shared.Shared) -> None:
         self._job, self._handle, self._references, self._stagings = job, handle, shared.Shared(), shared.Shared()
-        self._tallies = shared.Shared()
+        self._tallies, self._children = shared.Shared(), shared.Shared()
 
     def setup(self) -> None:
-        job = self._job
-        explainer = self._handle.acquire(lambda: load_explainer(job.model, job.attribution, job.trusted))
-        self._place, self._staging = open_place(job.root), self._stagings.acquire(Staging)
-        references = self._references.acquire(lambda: read_references(self._place, job.baselines))
-        self._explainer = explainer.with_references(references)
-        self._programs = self._tallies.acquire(Tally)
+        self._place, self._staging = open_place(self._job.root), self._stagings.acquire(Staging)
+        self._isolated: IsolatedShards | None = None
+        if self._job.isolation:
+            self._isolated = self._children.acquire(lambda: IsolatedShards(self._job))
+        else:
+            self._load()
         self._pool, self._feeding = ThreadPoolExecutor(SHARDS_AT_ONCE, "shard"), threading.Lock()
 
     def start_bundle(self) -> None:
@@ -203,10 +211,21 @@ class _AttributeShard(beam.DoFn):  # type: ignore[misc]
     def teardown(self) -> None:
         self._pool.shutdown(cancel_futures=True)
         self._staging.close()
+        if self._isolated:
+            self._isolated.close()
+
+    def _load(self) -> None:
+        job = self._job
+        explainer = self._handle.acquire(lambda: load_explainer(job.model, job.attribution, job.trusted))
+        references = self._references.acquire(lambda: read_references(self._place, job.baselines))
+        self._explainer, self._programs = explainer.with_references(references), self._tallies.acquire(Tally)
 
     def _attribute(self, shard: Shard) -> ShardResult:
         with shard.staged(self._staging) as local:
-            return attribute_shard(local, self._job, self._explainer, self._place, self._feeding)
+            if self._isolated:
+                return self._isolated.attribute(local)
+            result = attribute_shard(local, self._job, self._explainer, self._place, self._feeding)
+            return dataclasses.replace(result, programs=self._programs.take(self._explainer.traces()))
 
     def _next(self) -> ShardResult:
         try:
@@ -214,6 +233,5 @@ class _AttributeShard(beam.DoFn):  # type: ignore[misc]
         except BaseException:
             wait(self._running)  # what is under way is published before the bundle fails: nothing is computed twice
             raise
-        result = dataclasses.replace(result, programs=self._programs.take(self._explainer.traces()))
         count_shard(result)
         return result

@@ -9,6 +9,7 @@ import pyarrow as pa
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explainer import Explainer
 from transforms.buckets import usual_shapes
+from transforms.isolation.bounds import Bounds
 from transforms.records import part
 from transforms.records.columns import AttributionColumns
 from transforms.records.examples import Layout
@@ -26,6 +27,7 @@ class AttributionJob:
         attributions: how those of each explained input are written.
         trusted: modules of the user's that a worker may import.
         baselines: sha256 of `_baselines.parquet`; None when no baseline takes anything of the dataset.
+        isolation: what a process of its own for the shards is held to; None: they are explained in the worker itself.
     """
 
     root: str
@@ -37,6 +39,7 @@ class AttributionJob:
     max_record_bytes: int
     trusted: tuple[str, ...] = ()
     baselines: str | None = None
+    isolation: Bounds | None = None
 
     @property
     def shapes(self) -> list[tuple[int, ...]]:

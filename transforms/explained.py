@@ -86,9 +86,10 @@ class SourceRows:
         """The output rows of a chunk, in the order of the input."""
         return in_order([record_batch(*one, schema, self._name, attributions) for one in chunk])
 
-    def refused(self) -> pa.RecordBatch:
-        """The rows that are refused, once the last chunk is explained, as they are written to quarantine."""
-        return quarantined(self._refusals, self._name)
+    def refused(self, others: Sequence[Refusal] = ()) -> pa.RecordBatch:
+        """The rows that are refused, and others of the source, once the last chunk is explained, as they are written to
+        quarantine."""
+        return quarantined([*self._refusals, *others], self._name)
 
     def _fed(self) -> Generator[Batch, None, None]:
         with self._feeding:

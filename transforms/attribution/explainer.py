@@ -152,6 +152,10 @@ class Explainer:
         """Programs that TensorFlow traced so far."""
         return self._computes.traces()
 
+    def calls(self) -> int:
+        """Calls of the kernel that have ended so far: as long as they grow, there is progress."""
+        return self._computes.calls()
+
     def take_out_of_memory(self) -> int:
         """Calls that did not fit into memory since this was last asked; each was done again in halves."""
         return self._computes.take_out_of_memory()

@@ -43,6 +43,7 @@ class Batching:
 
     Attributes:
         points: gradients in one call.
+        ended: calls so far, whatever came of them.
 
     Args:
         points: to start with.
@@ -50,7 +51,7 @@ class Batching:
     """
 
     def __init__(self, points: int, tuned: bool) -> None:
-        self.points, self._out_of_memory = points, 0
+        self.points, self.ended, self._out_of_memory = points, 0, 0
         self._tuned, self._rates, self._again = tuned, dict[int, float](), list[int]()
         self._lock, self._active = threading.Lock(), 0
         self._since = self._idle_from = time.perf_counter()
@@ -67,6 +68,7 @@ class Batching:
             yield
         finally:
             with self._lock:
+                self.ended += 1
                 self._active -= 1
                 self._idle_from = time.perf_counter()
                 if self._tuned:

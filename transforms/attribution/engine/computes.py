@@ -76,6 +76,10 @@ class Computes:
         """Programs that TensorFlow traced so far."""
         return sum(compute.kernel.traces() for compute in self)
 
+    def calls(self) -> int:
+        """That have ended so far."""
+        return sum(compute.batching.ended for compute in list(self))
+
     def take_out_of_memory(self) -> int:
         """Calls that did not fit into memory since this was last asked; each was done again in halves."""
         return sum(compute.batching.take_out_of_memory() for compute in self)

@@ -19,7 +19,7 @@ from pipeline.progress import describe
 from pipeline.status import Watch
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.methods import method_of
+from transforms.attribution.methods import without_code
 from transforms.attribution.model.model import Model
 from transforms.errors import printable
 from transforms.model_files import load_explainer
@@ -100,7 +100,7 @@ def _lengths(layout: Layout) -> str:
 
 
 def _gradients(rows: int, config: AttributionConfig) -> str:
-    levels = method_of(config).levels
+    levels = without_code(config).levels
     least, most = (rows * config.targets * config.copies * level.steps for level in (levels[:2][-1], levels[-1]))
     if least < most:
         return f"{least:,} to {most:,} (steps: auto, tolerance {config.tolerance:g}); --pilot N measures how many"

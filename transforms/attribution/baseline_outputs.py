@@ -21,7 +21,7 @@ from transforms.attribution.baseline_config import (
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.methods import method_of
+from transforms.attribution.methods import without_code
 from transforms.attribution.model.probabilities import entropy_share, given_reading, known_reading, likely_reading
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def baseline_outputs(explainer: Explainer, shapes: Mapping[str, tuple[int, ...]]
         shapes: of one row of each input.
     """
     model, config = explainer.model, explainer.config
-    if len(model.explained) < len(model.inputs) or method_of(config).drawn == "input":
+    if len(model.explained) < len(model.inputs) or without_code(config).drawn == "input":
         return []
     found = []
     for singles in _shared(config, [spec.name for spec in model.explained]):

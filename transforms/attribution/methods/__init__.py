@@ -40,12 +40,17 @@ def method_of(config: AttributionConfig, trusted: Collection[str] = ()) -> Metho
     Raises:
         UsageError: E_CODE_*.
     """
-    method = METHODS[config.method.name](config)
+    method = without_code(config)
     if not isinstance(config.method, PathIntegratedGradients):
         return method
     return path_integrated_gradients.along(method, load_function(config.method.path, trusted))
 
 
+def without_code(config: AttributionConfig) -> Method:
+    """The same, but on the straight path where the user's is another: nothing of theirs is loaded."""
+    return METHODS[config.method.name](config)
+
+
 def is_complete(config: AttributionConfig) -> bool:
     """Whether what is written of a row sums to F(x) − F(x′): by the method, and by how noisy copies are combined."""
-    return METHODS[config.method.name](config).complete and (config.noise is None or config.noise.kind == "smoothgrad")
+    return without_code(config).complete and (config.noise is None or config.noise.kind == "smoothgrad")

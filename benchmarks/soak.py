@@ -88,7 +88,7 @@ def images(folder: pathlib.Path, rows: int) -> dict[str, Any]:
 
 JOBS: dict[str, tuple[Callable[[pathlib.Path, int], dict[str, Any]], int, dict[str, Any]]] = {
     "rows": (small_rows, ROWS, {"column": "x"}),
-    "images": (images, IMAGES, {"column": "x", "decode": "image", "shape": [SIDE, SIDE, 3], "dtype": "float32"}),
+    "images": (images, IMAGES, {"column": "x", "decode": "image", "shape": [SIDE, SIDE, 3]}),
 }
 
 

@@ -21,6 +21,8 @@ from transforms.records.source import RawBatch
 
 Values = npt.NDArray[Any]
 _UNREADABLE = (ValueError, OverflowError, KeyError)  # text that is not UTF-8, times beyond Python's, unknown zones
+# A value that does not become the type without loss, and a type that never does.
+_CAST = (pa.ArrowInvalid, pa.ArrowNotImplementedError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +186,7 @@ def _carried(raw: RawBatch, column: str, kind: pa.DataType, faults: dict[int, Fa
         carried = array if array.type == kind else _unwrapped(array, kind).cast(kind)
         carried.validate(full=True)  # Parquet's text need not be UTF-8
         return carried
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+    except _CAST:
         return pa.array([_one(array[row], column, kind, row, faults) for row in range(len(array))], kind)
 
 
@@ -198,13 +200,12 @@ def _unwrapped(array: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _one(value: pa.Scalar, column: str, kind: pa.DataType, row: int, faults: dict[int, Fault]) -> Any:
+    """As the whole column is cast: what becomes of a row does not depend on its neighbours."""
+    if not value.is_valid:
+        return None
+    single = pa.types.is_list(value.type) and not pa.types.is_list(kind) and len(value) == 1
     try:
-        plain = value.as_py()
-        if isinstance(plain, list) and len(plain) == 1 and not pa.types.is_list(kind):
-            plain = plain[0]
-        if isinstance(plain, bytes) and pa.types.is_string(kind):
-            plain = plain.decode()
-        return pa.scalar(plain, kind).as_py()
+        return (value[0] if single else value).cast(kind).as_py()
     except (pa.ArrowException, *_UNREADABLE):
         found = f"column {column!r} holds {_shown(value)}; other rows have {kind}"
         _merge(faults, {row: Fault("E_KEEP_TYPE", f"{found}: mend it, or leave it out of input.keep")})

@@ -60,6 +60,7 @@ setup(
             "playwright>=1.45",
             "polars",
             "pytest>=8",
+            "pytest-cov",
             "pytest-timeout",
             "pytest-xdist>=3.5",
             "ruff>=0.12",

@@ -9,7 +9,7 @@ import pytest
 from stores import Store
 
 from transforms.errors import UsageError
-from transforms.storage.listing import file_bytes, list_files, open_file
+from transforms.storage.listing import file_bytes, is_file, list_files, open_file
 
 NAMES = ["a b.parquet", "shard[1].parquet", "shard1.parquet", "x#y%20?.parquet", "é\n2.parquet", "*.parquet"]
 HIDDEN = [".hidden.parquet", "_SUCCESS", "_meta/x.parquet", "sub/.cache/x.parquet"]
@@ -81,3 +81,12 @@ def test_a_pattern_without_objects_is_named(objects: str) -> None:
     for pattern in ("none-*.parquet", "shard", "sub/deep", "shard1.parquet/x"):
         with pytest.raises(UsageError, match="E_INPUT_NOT_FOUND"):
             list_files([f"{objects}/{pattern}"])
+
+
+def test_whether_a_file_is_there(tmp_path: pathlib.Path, s3: Store) -> None:
+    (tmp_path / "there").write_bytes(b"x")
+    url = s3.put(tmp_path / "there")
+    assert is_file(str(tmp_path / "there"))
+    assert is_file(url)
+    assert not is_file(str(tmp_path / "not"))
+    assert not is_file(f"{url}-not")

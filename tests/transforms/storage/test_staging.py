@@ -150,3 +150,9 @@ def test_what_a_killed_process_left_is_swept_and_what_a_living_one_holds_is_not(
     time.sleep(0.01)
     with contextlib.closing(Staging()) as copies, copies.local(url):
         assert not left.exists()
+
+
+def test_a_single_object_is_a_tree(url: str, temporary: pathlib.Path) -> None:
+    with staged(url) as path:
+        assert pathlib.Path(path).read_bytes() == CONTENT
+    assert list(temporary.iterdir()) == []

@@ -21,8 +21,7 @@ from transforms.records.source import RawBatch
 
 Values = npt.NDArray[Any]
 _UNREADABLE = (ValueError, OverflowError, KeyError)  # text that is not UTF-8, times beyond Python's, unknown zones
-# A value that does not become the type without loss, and a type that never does.
-_CAST = (pa.ArrowInvalid, pa.ArrowNotImplementedError)
+_CAST = (pa.ArrowInvalid, pa.ArrowNotImplementedError)  # a value that loses something, a type that never fits
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,6 +47,13 @@ def test_the_core_knows_neither_beam_nor_its_siblings(folder: str) -> None:
     assert not offenders(forbidden, f"transforms/{folder}")
 
 
+@pytest.mark.parametrize("folder", ["auditing", "comparing"])
+def test_what_reads_a_run_knows_neither_beam_nor_what_computed_it(folder: str) -> None:
+    assert not offenders(
+        r"(apache_beam|tensorflow|keras|transforms\.(attribution|attribute|finalize|shard)\b)", f"transforms/{folder}"
+    )
+
+
 def test_few_files_know_beam() -> None:
     assert len([file for file in FILES if any(name.startswith("apache_beam") for name in imported(file))]) <= 17
 

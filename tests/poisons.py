@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import sys
 from typing import Any
 
 import datasets
@@ -70,7 +71,8 @@ if "transforms.isolation.child" in sys.modules:
 
 
 def write_module(folder: pathlib.Path) -> None:
-    """The module that the jobs name, to be found in this folder."""
+    """The module that the jobs name, to be found in this folder, and no longer in that of another test."""
+    sys.modules.pop(MODULE, None)
     (folder / f"{MODULE}.py").write_text(SOURCE, encoding="utf-8")
 
 

@@ -63,10 +63,12 @@ def test_the_same_value_gives_the_same_bytes() -> None:
 
 
 def test_success_vouches_for_the_first_manifest(place: Place) -> None:
-    names.write_success(place, b'{"rows": 1}')
-    names.write_success(place, b'{"rows": 2}')
-    assert names.read_manifest(place) == {"rows": 1}
-    assert place.read(names.SUCCESS) == hashlib.sha256(b'{"rows": 1}').hexdigest().encode() + b"\n"
+    counts = dict.fromkeys(("shards", "input_rows", "rows", "quarantined", "targets"), 1)
+    first = {"fingerprint": "0" * 64, "rows_by_status": {"ok": 1}, "files_sha256": {}, **counts}
+    names.write_success(place, names.to_json(first))
+    names.write_success(place, names.to_json(first | {"rows": 2}))
+    assert names.read_manifest(place) == first
+    assert place.read(names.SUCCESS) == hashlib.sha256(names.to_json(first)).hexdigest().encode() + b"\n"
 
 
 @pytest.mark.parametrize("lost", [names.MANIFEST, names.SUCCESS])

@@ -7,8 +7,8 @@ from transforms.auditing.findings.excess import LEAST_OTHERS, Excess, excess
 from transforms.auditing.findings.finding import Finding, Severity, sentence
 from transforms.auditing.findings.parts import Part, class_slice, region_areas, region_shares, region_words, slice_words
 
-# Ten points of the map more than in the other classes, and three times as much
-LEAST_EXCESS, TIMES_OTHERS = 0.10, 3.0
+# Five points of the map more than in the other classes, and three times as much
+LEAST_EXCESS, TIMES_OTHERS = 0.05, 3.0
 # Where there are too few classes to tell how much they differ there by themselves
 TIMES_FEW_OTHERS = 10.0
 # Objects stand in the middle

@@ -1,4 +1,4 @@
-"""A feature that tells the label alone: the strongest of all, and for the label in practically every row."""
+"""A feature that tells the label alone: it matters, and speaks for the label in practically every row."""
 
 from __future__ import annotations
 
@@ -13,27 +13,25 @@ from transforms.auditing.findings.finding import Finding, sentence
 from transforms.auditing.findings.parts import Part, SliceParts, feature_measures
 from transforms.auditing.findings.statistics import Interval, mean_interval, proportion_interval
 
-# Twice what each feature would have if all had the same
-TIMES_EVEN = 2.0
 # A measurement that is worth something errs in some rows; what was made from the label does not
 LEAST_RIGHT = 0.90
 
 
 def label_leaks(audit: AuditTables, alpha: float) -> list[Finding]:
-    """At most one: only the strongest feature is looked at."""
+    """Of the features that surely have more of the map than they would if all had the same."""
     shares = feature_measures(audit, "all", "share_mean", "share_variance")
     count = len(shares.parts)
     if count < 3:
         return []
     tested = alpha / (2 * count)
-    first = int(shares.moments.mean[0].argmax())
-    if not mean_interval(shares.moments.as_shares(), tested).low[0, first] >= TIMES_EVEN / count:
-        return []
-    hits, rows = _hits(audit, shares.parts[first])
-    if not rows:
-        return []
-    ends = proportion_interval(np.array(hits), np.array(rows), tested)
-    return [_finding(shares, first, hits / rows, ends)] if ends.low >= LEAST_RIGHT else []
+    strong = mean_interval(shares.moments.as_shares(), tested).low[0] >= 1 / count
+    found = []
+    for column in map(int, np.flatnonzero(strong)):
+        hits, rows = _hits(audit, shares.parts[column])
+        ends = proportion_interval(np.array(hits), np.array(rows), tested)
+        if ends.low >= LEAST_RIGHT:
+            found.append(_finding(shares, column, hits / rows, ends))
+    return found
 
 
 def _hits(audit: AuditTables, part: Part) -> tuple[float, float]:
@@ -65,8 +63,8 @@ def _finding(shares: SliceParts, first: int, right: float, ends: Interval) -> Fi
         kind="label_leak",
         severity="high",
         title=sentence(f"{part} tells the label alone: it speaks for it in {right:.0%} of the rows, or more"),
-        text=f"It is also the strongest of {len(shares.parts)} features, with {share:.0%} of the attribution. What is "
-        "never wrong was often made from the label, or filled in once it was known, and will not be there when the "
+        text=f"It is one of {len(shares.parts)} features, and has {share:.0%} of the attribution. What is never "
+        "wrong was often made from the label, or filled in once it was known, and will not be there when the "
         "model is used. Check how and when the column is filled, and how good the model is without it.",
         slice="all",
         value="",

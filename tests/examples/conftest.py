@@ -17,14 +17,15 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="session")
-def example(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], pathlib.Path]:
-    """The name of an example → the folder with its data, and in `out` its run, in which every value was verified."""
+def example(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., pathlib.Path]:
+    """The name of an example → the folder with its data, and in `out` its run, in which every value was verified;
+    with `audited=True`, with the audit that a run ends with."""
 
     @functools.cache
-    def made(name: str) -> pathlib.Path:
+    def made(name: str, audited: bool = False) -> pathlib.Path:
         folder = tmp_path_factory.mktemp(name) / "made [1]"
         call(f"examples/{name}/make.py", folder)
-        call("-m", "pipeline.main", "run", "--no-audit", folder / "config.yaml")
+        call("-m", "pipeline.main", "run", *([] if audited else ["--no-audit"]), folder / "config.yaml")
         assert verify_run(open_place(str(folder / "out")), deep=True) == []
         return folder
 

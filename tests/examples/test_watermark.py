@@ -1,4 +1,4 @@
-"""examples/watermark: a mark that comes with one class is what the audit says first; without it, nothing of the kind."""
+"""examples/watermark: a mark that comes with one class is the first finding; without it, no cue is found."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ from transforms.auditing.slicing import ALL, CORRECT, LABEL_CORRECT, OTHER, Slic
 from transforms.auditing.survey import Limits, MapSurvey, Survey
 from transforms.auditing.tokens import MOST as MOST_TOKENS
 
-# int64 and float64 sums of a slice and position, with the hits of the strongest.
-MOMENT_BYTES, TOKEN_BYTES = 56, 48
+# int64 and float64 sums of a slice and position, and of a slice and token.
+MOMENT_BYTES, TOKEN_BYTES = 72, 64
 MAP_OCTAVES = 16
 # Two to the power of these buckets to an octave, the finest that there is room for.
 BITS = (6, 5, 4)
@@ -199,7 +199,7 @@ def _notable(survey: Survey, slices: tuple[Slice, ...], said: list[str]) -> int:
 
 def _say_map(found: MapSurvey, said: list[str]) -> None:
     name = found.column.input
-    if found.column.shape is None:
+    if found.column.sparse:
         said.append(f"{name}: only the strongest values of each row were kept; the others count as 0")
     if found.longest > found.positions:
         said.append(f"{name}: positions from {found.positions} on are left out")

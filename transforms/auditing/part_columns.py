@@ -29,49 +29,50 @@ class MapColumn:
     """The attributions of one input.
 
     Attributes:
-        shape: of a row's map; None in place of the first axis: each row has its own length; None: only the strongest
-            values stand there, with their positions.
+        shape: of a row's map; None in place of the first axis: each row has its own length.
         names: of the groups that the values stand for; () where they stand for positions.
+        sparse: whether only the strongest values stand there, with their positions.
     """
 
     input: str
-    shape: tuple[int | None, ...] | None
+    shape: tuple[int | None, ...]
     names: tuple[str, ...] = ()
+    sparse: bool = False
 
     @property
     def open(self) -> bool:
         """Whether the number of positions is known from the rows only."""
-        return self.shape is None or None in self.shape
+        return None in self.shape
 
     @property
     def kind(self) -> str:
         """`image`, `sequence` or `table`."""
-        if self.shape is not None and None in self.shape:
+        if self.open:
             return "sequence"
-        if not self.names and len(self.shape or ()) in (2, 3) and min(self._sides()) >= LEAST_SIDE:
+        if not self.names and len(self.shape) in (2, 3) and min(self._sides()) >= LEAST_SIDE:
             return "image"
         return "table"
 
     @property
     def size(self) -> int:
         """Positions of a row whose number is known."""
-        return math.prod(axis or 0 for axis in self.shape or (0,))
+        return math.prod(axis or 0 for axis in self.shape)
 
     @property
     def step(self) -> int:
         """Values of a row that belong to one step of it, where its length varies."""
-        return math.prod(axis or 1 for axis in (self.shape or (1,))[1:])
+        return math.prod(axis or 1 for axis in self.shape[1:])
 
     def columns(self) -> list[str]:
         """Those of a part that are read."""
         name = ATTRIBUTION + self.input
-        return [name] if self.shape is not None else [name, INDEX + self.input]
+        return [name, INDEX + self.input] if self.sparse else [name]
 
     def positions(self, table: pa.Table) -> int:
         """How many positions the rows of a table need."""
         if not self.open:
             return self.size
-        if self.shape is None:
+        if self.sparse:
             found = _lists(table, INDEX + self.input).flatten().to_numpy(zero_copy_only=False)
             return int(found.max(initial=-1)) + 1
         return int(lengths(_lists(table, ATTRIBUTION + self.input)).max(initial=0))
@@ -83,20 +84,20 @@ class MapColumn:
         """
         lists = _lists(table, ATTRIBUTION + self.input)
         values = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
-        if not self.open:
+        if not self.open and not self.sparse:
             return values.reshape(len(table), self.size), None
         own, found = lengths(lists), np.zeros((len(table), size), np.float32)
         rows = np.repeat(np.arange(len(table)), own)
-        if self.shape is None:
+        if self.sparse:
             places = _lists(table, INDEX + self.input).flatten().to_numpy(zero_copy_only=False)
         else:
             places = np.arange(len(values)) - np.repeat(np.cumsum(own) - own, own)
         inside = places < size
         found[rows[inside], places[inside]] = values[inside]
-        return found, None if self.shape is None else np.arange(size) < own[:, np.newaxis]
+        return found, None if self.sparse else np.arange(size) < own[:, np.newaxis]
 
     def _sides(self) -> tuple[int, int]:
-        height, width = (self.shape or (0, 0))[:2]
+        height, width = self.shape[:2]
         return height or 0, width or 0
 
 
@@ -151,10 +152,8 @@ def _maps(schema: pa.Schema) -> Iterator[MapColumn]:
             continue
         about = field.metadata or {}
         names = tuple(json.loads(about.get(GROUPS.encode(), b"[]")))
-        if INDEX + name in schema.names:
-            yield MapColumn(name, None, names)
-        elif SHAPE.encode() in about:
-            yield MapColumn(name, tuple(json.loads(about[SHAPE.encode()])), names)
+        if SHAPE.encode() in about:
+            yield MapColumn(name, tuple(json.loads(about[SHAPE.encode()])), names, INDEX + name in schema.names)
         elif isinstance(field.type, pa.FixedShapeTensorType):
             yield MapColumn(name, tuple(field.type.shape), names)
 
@@ -165,7 +164,7 @@ def _is_rest(schema: pa.Schema, name: str) -> bool:
 
 def _map_columns(schema: pa.Schema, maps: tuple[MapColumn, ...]) -> set[str]:
     found = {ATTRIBUTION + one.input + end for one in maps for end in ("", REST)}
-    return found | {kind + one.input for one in maps if one.shape is None for kind in (INDEX, SHARE)}
+    return found | {kind + one.input for one in maps if one.sparse for kind in (INDEX, SHARE)}
 
 
 def _makes_slices(kind: pa.DataType) -> bool:
@@ -176,7 +175,8 @@ def _makes_slices(kind: pa.DataType) -> bool:
 
 
 def _is_words(kind: pa.DataType) -> bool:
-    return bool((pa.types.is_list(kind) or pa.types.is_large_list(kind)) and pa.types.is_string(kind.value_type))
+    lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return lists and (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type))
 
 
 def whole(column: pa.ChunkedArray) -> pa.Array:

@@ -127,7 +127,7 @@ class SliceCounts:
         return tuple(
             (kind, value)
             for kind, counts in self._counts.items()
-            for value in [*sorted(counts, key=natural), *([OTHER] if kind in self._left_out else [])]
+            for value in dict.fromkeys([*sorted(counts, key=natural), *([OTHER] if kind in self._left_out else [])])
         )
 
     @property
@@ -144,7 +144,7 @@ def _correct(table: pa.Table, classes: Sequence[str]) -> Coded:
         predicted = pc.take(pa.array([*classes, None], pa.string()), _within(predicted, len(classes)))
         label = label.cast(pa.string())
     else:
-        label = label.cast(pa.int64())
+        label = label.cast(pa.int64(), safe=False)  # one beyond int64 becomes negative, which no prediction is
     right = pc.fill_null(pc.equal(label, predicted).cast(pa.int8()), -1)
     return Coded(("wrong", "right"), right.to_numpy().astype(np.int64))
 

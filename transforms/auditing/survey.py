@@ -105,7 +105,7 @@ class Survey:
         self.words: Mapping[tuple[str, str], WordCounts] = {
             (column.input, words): WordCounts()
             for column in columns.maps
-            if column.kind == "sequence"
+            if column.kind == "sequence" and not column.sparse
             for words in columns.words
         }
         self.row_bytes = 0

@@ -55,7 +55,7 @@ class WordCounts:
 
     def most_frequent(self, most: int) -> tuple[str, ...]:
         """So many; of equally frequent ones the first in natural order."""
-        ordered = sorted(self.counts, key=lambda token: (-self.counts[token], natural(token)))
+        ordered = sorted(set(self.counts) - {OTHER}, key=lambda token: (-self.counts[token], natural(token)))
         return tuple(ordered[:most])
 
     def _prune(self) -> None:
@@ -162,7 +162,7 @@ class TokenSums:
         lists = whole(table[self._words])
         own = lengths(lists)
         words = pc.fill_null(lists.flatten(), NULL)
-        token = pc.fill_null(pc.index_in(words, pa.array(self.tokens[:-1], pa.string())), len(self.tokens) - 1)
+        token = pc.fill_null(pc.index_in(words, pa.array(self.tokens[:-1], words.type)), len(self.tokens) - 1)
         values = whole(table[ATTRIBUTION + self._column.input]).flatten().to_numpy(zero_copy_only=False)
         value = values.astype(np.float64).reshape(len(words), self._column.step).sum(axis=1)
         row = np.repeat(np.arange(len(table)), own)

@@ -15,8 +15,14 @@ def text(value: Any) -> str:
     return "(null)" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def slices_of(table: pa.Table, kept: tuple[str, ...] = ("site", "night")) -> Slices:
-    """Which rows are in which slice, bool [rows] each."""
+def slices_of(
+    table: pa.Table, kept: tuple[str, ...] = ("site", "night"), classes: tuple[str, ...] | None = None
+) -> Slices:
+    """Which rows are in which slice, bool [rows] each.
+
+    Args:
+        classes: names of what is predicted, where labels are names.
+    """
     rows = table.to_pylist()
     found: dict[tuple[str, str], list[int]] = {}
     for place, row in enumerate(rows):
@@ -27,8 +33,9 @@ def slices_of(table: pa.Table, kept: tuple[str, ...] = ("site", "night")) -> Sli
             names.append(("label", text(label)))
         if predicted is not None:
             names.append(("predicted", text(predicted)))
-        if "label" in row and label is not None and predicted is not None:
-            right = "right" if label == predicted else "wrong"
+        named = predicted if classes is None or predicted is None else dict(enumerate(classes)).get(predicted)
+        if "label" in row and label is not None and named is not None:
+            right = "right" if label == named else "wrong"
             names += [("correct", right), ("label,correct", f"{text(label)},{right}")]
         for name in names:
             found.setdefault(name, []).append(place)

@@ -123,7 +123,10 @@ def plain_tokens(table: pa.Table, step: int, known: set[str] | None = None) -> d
     words = [[one if known is None or one in known else "(other)" for one in row] for row in words]
     values = [np.reshape(row, (-1, step)).sum(axis=1) for row in map(np.float64, table["attribution_text"].to_pylist())]
     total = [np.abs(np.float64(row)).sum() for row in table["attribution_text"].to_pylist()]
-    total = [one + np.abs(np.float64(row)).sum() for one, row in zip(total, table["attribution_table"].to_pylist())]
+    total = [
+        one + np.abs(np.float64(row)).sum()
+        for one, row in zip(total, table["attribution_table"].to_pylist(), strict=True)
+    ]
     strong = []
     for row in values:
         first = sorted(range(len(row)), key=lambda place: (-abs(row[place]), place))[: min(5, -(-len(row) // 10))]

@@ -16,7 +16,7 @@ from transforms.auditing.moments import Doubles
 from transforms.auditing.notable_rows import NotableRows
 from transforms.auditing.part_columns import LABEL, PREDICTED, Floats, Mask
 from transforms.auditing.row_hashes import row_hashes
-from transforms.auditing.slicing import Coded, Codes, slice_columns
+from transforms.auditing.slicing import Coded, slice_columns
 from transforms.auditing.survey import chunks, class_of_rows, finite
 
 
@@ -55,7 +55,7 @@ class Aggregates:
         codes = slice_codes(sliced, self._index, self._other)
         grouping = Grouping.of(codes)
         self.measures.add(table, grouping)
-        self._count(sliced, codes)
+        self._count(list(sliced), grouping)
         self._repeat(table)
         kept = finite(table)
         if kept.all():
@@ -76,13 +76,13 @@ class Aggregates:
             self.maps[one.column.input].add(table, maps, scale, grouping)
         return distances(self.plan.maps, [values for values, _ in dense], class_of_rows(sliced))
 
-    def _count(self, sliced: Mapping[str, Coded], codes: list[Codes]) -> None:
-        if LABEL in sliced and PREDICTED in sliced:
-            kinds = list(sliced)
-            label, predicted = (codes[kinds.index(kind)] for kind in (LABEL, PREDICTED))
-            pairs, counts = np.unique(np.stack([label, predicted])[:, predicted >= 0], axis=1, return_counts=True)
-            for (row, column), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
-                self.confusion[self.plan.slices[row][1], self.plan.slices[column][1]] += count
+    def _count(self, kinds: list[str], grouping: Grouping) -> None:
+        if LABEL in kinds and PREDICTED in kinds and len(grouping.cell):
+            slices = grouping.slices_of_cells()
+            pairs = (slices[kinds.index(kind)].tolist() for kind in (LABEL, PREDICTED))
+            for row, column, count in zip(*pairs, grouping.rows_of_cells().tolist(), strict=True):
+                if column >= 0:
+                    self.confusion[self.plan.slices[row][1], self.plan.slices[column][1]] += count
 
     def _repeat(self, table: pa.Table) -> None:
         if len(self.plan.repeated):

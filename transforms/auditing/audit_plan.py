@@ -104,7 +104,7 @@ def plan_audit(survey: Survey) -> AuditPlan:
             f"{kind} has more than {survey.limits.values} values; those after the first are in the slice {OTHER}"
         )
     maps = tuple(_map_plan(found, len(slices), survey, said) for found in survey.maps.values())
-    _say_columns(survey.columns, said)
+    _say_columns(survey.columns, any(kind == CORRECT for kind, _ in slices), said)
     room = _finest(len(slices) * len(SKETCHED), OCTAVES, survey.limits.sketch_bytes, (5, 4, 3, 2, 1))
     measures = MeasurePlan.of(survey.ranges, room or 1)
     said.append(
@@ -205,10 +205,10 @@ def _say_map(found: MapSurvey, said: list[str]) -> None:
         said.append(f"{name}: positions from {found.positions} on are left out")
 
 
-def _say_columns(columns: PartColumns, said: list[str]) -> None:
+def _say_columns(columns: PartColumns, compared: bool, said: list[str]) -> None:
     if columns.ranked:
         said.append("an example has several targets; each of its rows counts as one")
-    if not columns.predicted:
-        said.append("what was predicted is not in the rows: there are no slices of right and wrong")
+    if not compared:
+        said.append("no row has a prediction to compare to its label: there are no slices of right and wrong")
     for name in columns.unsliced:
         said.append(f"{name} makes no slices: its values are not words, whole numbers or true and false")

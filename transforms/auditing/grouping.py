@@ -75,6 +75,25 @@ class Grouping:
         """By kind of slice, the slice of each cell; −1: none."""
         return [fold.of_cell for fold in self.folds]
 
+    def rows_of_cells(self) -> Codes:
+        """How many rows each cell has."""
+        return np.diff(self.starts, append=len(self.cell))
+
+    def derived(self) -> list[tuple[int, list[int]]]:
+        """Kinds of slices that have to be counted, and by each the kinds whose counts are sums of its own: each of its
+        slices, which all rows are in, lies in one of theirs."""
+        kinds = sorted(range(len(self.folds)), key=lambda kind: -len(self.folds[kind].starts))
+        found: list[tuple[int, list[int]]] = []
+        for kind in kinds:
+            own = self.folds[kind].of_cell
+            for finer, others in found:
+                if _within(self.folds[finer].of_cell, own):
+                    others.append(kind)
+                    break
+            else:
+                found.append((kind, []))
+        return found
+
     def into(self, slices: Array, ufunc: np.ufunc, by_cell: Array) -> None:
         """Add [cells, ...] to [slices, ...], by that function."""
         if not len(by_cell):
@@ -104,6 +123,15 @@ def _fold(column: Codes) -> _Fold:
     order = order[column[order] >= 0]
     starts = _starts(column[order])
     return _Fold(order, starts, column[order][starts], column)
+
+
+def _within(finer: Codes, coarser: Codes) -> bool:
+    """Whether what is in a slice of the one is all in one slice of the other, and every cell is in one of the finer."""
+    if (finer < 0).any():
+        return False
+    first = np.zeros(int(finer.max(initial=0)) + 1, np.int64)
+    first[finer] = coarser
+    return bool((first[finer] == coarser).all())
 
 
 def _starts(rising: Codes) -> Codes:

@@ -91,13 +91,25 @@ class Sketch:
     def add(self, values: Floats, valid: Mask | None, grouping: Grouping) -> None:
         """Count float32 [rows, columns], in the order of the grouping's cells."""
         columns, count = len(self.buckets.least), self.buckets.count
-        places, counts = self.buckets.positions(values) + np.arange(columns) * count, self.counts.reshape(-1)
-        # one by one: a table of all cells would be far larger than the values are many
-        for slices in grouping.slices_of_cells():
-            of_row = slices[grouping.cell][:, np.newaxis]
+        places = self.buckets.positions(values) + np.arange(columns) * count
+        size, folds = columns * count, grouping.folds
+        # by one kind after another: a table of all cells would be far larger than the values are many
+        for kind, coarser in grouping.derived():
+            fold = folds[kind]
+            number = np.full(len(self.counts) + 1, -1)
+            number[fold.slices] = np.arange(len(fold.slices))
+            of_row = number[fold.of_cell][grouping.cell][:, np.newaxis]
             counted = of_row >= 0 if valid is None else (of_row >= 0) & valid
-            chosen = places + of_row * (columns * count)
-            np.add.at(counts, chosen.ravel() if counted.all() else chosen[np.broadcast_to(counted, chosen.shape)], 1)
+            chosen = places + of_row * size
+            flat = chosen.ravel() if counted.all() else chosen[np.broadcast_to(counted, chosen.shape)]
+            own = np.bincount(flat, minlength=len(fold.slices) * size).reshape(len(fold.slices), columns, count)
+            self.counts[fold.slices] += own
+            first = fold.order[fold.starts]
+            for other in coarser:
+                into = folds[other].of_cell[first]
+                for place, part in zip(into.tolist(), own, strict=True):
+                    if place >= 0:
+                        self.counts[place] += part
 
     def merge(self, other: Sketch) -> None:
         """Count what another one counted."""

@@ -77,7 +77,7 @@ class Grouping:
 
     def rows_of_cells(self) -> Codes:
         """How many rows each cell has."""
-        return np.diff(self.starts, append=len(self.cell))
+        return np.asarray(np.diff(self.starts, append=len(self.cell)))
 
     def derived(self) -> list[tuple[int, list[int]]]:
         """Kinds of slices that have to be counted, and by each the kinds whose counts are sums of its own: each of its

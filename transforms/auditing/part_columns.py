@@ -176,7 +176,7 @@ def _makes_slices(kind: pa.DataType) -> bool:
 
 def _is_words(kind: pa.DataType) -> bool:
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    return lists and (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type))
+    return bool(lists and (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)))
 
 
 def whole(column: pa.ChunkedArray) -> pa.Array:

@@ -50,5 +50,6 @@ def test_the_mark_is_the_first_finding(marked: pathlib.Path) -> None:
     assert first["title"] in (marked / "out/_audit/report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.campaign
 def test_without_it_no_cue_is_found(clean: pathlib.Path) -> None:
     assert "image_cue" not in {finding["kind"] for finding in findings(clean)}

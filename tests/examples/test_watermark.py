@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import pathlib
 import runpy
@@ -47,7 +48,8 @@ def test_the_mark_is_the_first_finding(marked: pathlib.Path) -> None:
     assert (first["slice"], first["value"]) == ("label", MARKED)
     assert set(first["features"]) <= AROUND
     assert not [other for other in others if other["kind"] == "image_cue"]
-    assert first["title"] in (marked / "out/_audit/report.html").read_text(encoding="utf-8")
+    page = (marked / "out/_audit/report.html").read_text(encoding="utf-8")
+    assert first["title"] in html.unescape(page)
 
 
 @pytest.mark.campaign

@@ -68,6 +68,7 @@ setup(
             "types-PyYAML",
             "wheel",
         ],
+        "docs": ["mkdocs-material>=9.5,<10"],
         # What building a request for Dataflow takes, of all that apache-beam[gcp] installs; the bounds are Beam's.
         "test-dataflow": [
             "google-auth-httplib2<0.3",

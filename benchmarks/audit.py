@@ -1,15 +1,16 @@
 """What an audit costs: time beside pyarrow's own reading of the same parts, and memory.
 
 Two runs of drawn attributions, 10^6 rows of 30 features and 10^4 images of 28 × 28, in parts as a run writes them; each
-measured in a process of its own, one after another, twice: `python benchmarks/audit.py`. Processor seconds count beside
-those of the clock, for on a machine that is not idle only they mean anything.
+measured in a process of its own, in turn, five times. Processor seconds count beside those of the clock, for on a
+machine that is not idle only they mean anything. The parts are made by a module of the tests.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import pathlib
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,13 +21,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from synthetic_parts import columns_of, part
 
+from benchmarks.report import spread, store
 from transforms.auditing.audited_parts import AuditJob, audit_parts
 from transforms.records.part_writer import PartWriter
 from transforms.storage.place import open_place
 
 # Name: shape of a map, rows, rows of a part.
 CASES = {"10^6 rows x 30": ((30,), 1_000_000, 500_000), "10^4 rows x 28x28": ((28, 28, 1), 10_000, 5_000)}
-RESULTS = pathlib.Path(__file__).parent / "results" / "audit.json"
+ROUNDS = 5
 
 
 def write_run(folder: pathlib.Path, shape: tuple[int, ...], rows: int, part_rows: int) -> None:
@@ -46,7 +48,7 @@ def write_run(folder: pathlib.Path, shape: tuple[int, ...], rows: int, part_rows
 def measure(what: str, folder: pathlib.Path) -> dict[str, float]:
     """Seconds of the clock and of the processors, and the largest memory of this process, beside what it began with."""
     names = sorted(path.name for path in folder.glob("part-*.parquet"))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_kib()
     clock, processor = time.perf_counter(), time.process_time()
     if what == "audit":
         audit_parts(names, AuditJob(str(folder)), open_place(str(folder)))
@@ -54,35 +56,49 @@ def measure(what: str, folder: pathlib.Path) -> dict[str, float]:
         for name in names:  # a part at a time, with all of pyarrow's threads
             pq.read_table(folder / name)
     seconds, processor_s = time.perf_counter() - clock, time.process_time() - processor
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = peak_kib()
     return {"seconds": seconds, "processor_s": processor_s, "peak_mib": peak / 1024, "idle_mib": before / 1024}
+
+
+def peak_kib() -> int:
+    """The most memory that this program held: `ru_maxrss` would be that of the one that started it, if it held more."""
+    status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])
 
 
 def in_a_process(what: str, folder: str) -> dict[str, float]:
     """`measure`, in a process of its own."""
-    command = [sys.executable, __file__, what, folder]
+    command = [sys.executable, "-m", "benchmarks.audit", "--measure", what, folder]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def compare(shape: tuple[int, ...], rows: int, part_rows: int) -> dict[str, object]:
+    """The audit beside the reading of one run."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_run(pathlib.Path(folder), shape, rows, part_rows)
+        size = sum(path.stat().st_size for path in pathlib.Path(folder).iterdir())
+        measured = [{what: in_a_process(what, folder) for what in ("read", "audit")} for _ in range(ROUNDS)]
+    ratios = {
+        key: spread([one["audit"][key] / one["read"][key] for one in measured]) for key in ("seconds", "processor_s")
+    }
+    return {"file_mib": size / 2**20, "measured": measured, "audit_over_read": ratios}
 
 
 def main() -> None:
     """Write the runs, measure, and keep the results."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--out", type=pathlib.Path)
+    arguments.add_argument("--measure", nargs=2, metavar=("WHAT", "FOLDER"))
+    given = arguments.parse_args()
+    if given.measure:
+        print(json.dumps(measure(given.measure[0], pathlib.Path(given.measure[1]))))
+        return
     results = {}
-    for name, (shape, rows, part_rows) in CASES.items():
-        with tempfile.TemporaryDirectory() as folder:
-            write_run(pathlib.Path(folder), shape, rows, part_rows)
-            size = sum(path.stat().st_size for path in pathlib.Path(folder).iterdir())
-            measured = [{what: in_a_process(what, folder) for what in ("read", "audit")} for _ in range(2)]
-        ratios = {
-            key: [round(one["audit"][key] / one["read"][key], 2) for one in measured]
-            for key in ("seconds", "processor_s")
-        }
-        results[name] = {"file_mib": size / 2**20, "measured": measured, "audit_over_read": ratios}
-        print(name, json.dumps(results[name], indent=1))
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    for name, case in CASES.items():
+        results[name] = compare(*case)
+        print(name, json.dumps(results[name]["audit_over_read"]), flush=True)
+    store({"cases": results}, given.out)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 3:
-        print(json.dumps(measure(sys.argv[1], pathlib.Path(sys.argv[2]))))
-    else:
-        main()
+    main()

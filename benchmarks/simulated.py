@@ -33,19 +33,20 @@ from pipeline.config import JobConfig, parse_config
 from pipeline.launch import known_before
 from pipeline.pilot import read_estimate
 from pipeline.plan import Known
-from pipeline.prepare import Prepared, prepare
+from pipeline.prepare import prepare
 from pipeline.runner import run_pipeline
 from pipeline.status import Watch
+from pipeline.survey import Prepared
 from transforms.attribute import attribute_shard, peak_memory_bytes
 from transforms.attribution.explainer import Explainer
-from transforms.attribution_job import AttributionJob
 from transforms.finalize import FinalizeRun, RunPlan
-from transforms.plan_file import read_shards, read_sizes, write_plan
 from transforms.read_shards import ReadShards
-from transforms.shard import Shard
+from transforms.runs.attribution_job import AttributionJob
+from transforms.runs.plan_file import read_shards, read_sizes, write_plan
+from transforms.runs.shard import Shard
+from transforms.runs.work_done import ShardResult
 from transforms.storage import manifest as names
 from transforms.storage.place import open_place
-from transforms.work_done import ShardResult
 
 STAGES = ("plan", "commit", "finalize", "resume")
 LOST = 100  # one part in so many is missing when the run is resumed

@@ -8,7 +8,8 @@ process of its own, whose resident bytes, descriptors, threads and processor tim
 second. What counts is compared between the two halves of the rows, from the first published part to the last:
 
 - memory: the median of the second half over that of the first
-- descriptors: the most of the second half, and of the first
+- descriptors: the median of the second half, and of the first; how many are open at a moment varies, and what leaks
+  stays
 - processor time per row: of `WINDOWS` equal pieces, the median of the second half's over that of the first half's.
   Unlike the time of the clock it hardly depends on what else the machine does.
 """
@@ -123,7 +124,7 @@ def compared(samples: Sequence[Sample], part_rows: float) -> dict[str, Any]:
     middle = (1 + parts.max()) / 2
     halves = [[s for s in working if s.parts < middle], [s for s in working if s.parts >= middle]]
     resident = [float(np.median([sample.resident_bytes for sample in half])) for half in halves]
-    descriptors = [max(sample.descriptors for sample in half) for half in halves]
+    descriptors = [int(np.median([sample.descriptors for sample in half])) for half in halves]
     # processor time at the moment at which so many parts were there
     counts, first = np.unique(parts[parts > 0], return_index=True)
     spent = np.array([sample.processor_s for sample in samples])[parts > 0][first]

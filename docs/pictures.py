@@ -1,6 +1,7 @@
-"""Makes docs/watermark.png: python docs/pictures.py OUT, the finished and audited run of examples/watermark.
+"""Makes the pictures of the README's stories: python docs/pictures.py STORY OUT
 
-It is the first finding of the report as Chromium shows it (launch_scripts/chromium.sh and playwright install that).
+OUT is a finished and audited run of the example, STORY `watermark`, `reviews` or `tumours`. Each picture is a part of
+the report as Chromium shows it (launch_scripts/chromium.sh and playwright install that).
 """
 
 from __future__ import annotations
@@ -12,21 +13,30 @@ import sys
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-WIDTH, HEIGHT, COLOURS = 1000, 900, 128
+WIDTH, HEIGHT, COLOURS, MOST_CARDS = 1000, 900, 128, 4
+PARTS = {
+    "watermark": "article.finding >> nth=0",
+    "reviews": "#rows .group:has-text('Most typical') .cards >> nth=0",
+    "tumours": "#importances .plots",
+}
 
 
-def first_finding(report: pathlib.Path, picture: pathlib.Path) -> None:
-    """A screenshot of it, with a palette: a third of the bytes."""
+def picture(report: pathlib.Path, part: str, file: pathlib.Path) -> None:
+    """A screenshot of the part, with a palette: a third of the bytes."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         page.goto(report.resolve().as_uri())
-        page.locator("article.finding").first.screenshot(path=picture)
+        page.eval_on_selector_all(
+            f".card:nth-child(n+{MOST_CARDS + 1})", "(cards) => cards.forEach((one) => one.remove())"
+        )
+        page.locator(part).screenshot(path=file)
         browser.close()
-    Image.open(picture).convert("RGB").quantize(COLOURS).save(picture, optimize=True)
+    Image.open(file).convert("RGB").quantize(COLOURS).save(file, optimize=True)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 3 or sys.argv[1] not in PARTS:
         sys.exit(__doc__)
-    first_finding(pathlib.Path(sys.argv[1]) / "_audit/report.html", pathlib.Path(__file__).with_name("watermark.png"))
+    story, out = sys.argv[1:]
+    picture(pathlib.Path(out) / "_audit/report.html", PARTS[story], pathlib.Path(__file__).with_name(f"{story}.png"))

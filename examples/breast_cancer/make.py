@@ -38,7 +38,7 @@ def write_rows(path: pathlib.Path, measured: np.ndarray, malignant: np.ndarray, 
         "id": [f"tumour-{row:03d}" for row in range(len(measured))],
         "measurements": pa.array(list(measured), pa.list_(pa.float32())),
         "typical": pa.array([typical] * len(measured), pa.list_(pa.float32())),
-        "malignant": malignant,
+        "diagnosis": np.where(malignant == 1, "malignant", "benign"),
         "split": np.where(training, "training", "held out"),
     }
     pq.write_table(pa.table(table), path)

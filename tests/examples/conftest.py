@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
+from transforms.runs.verify import verify_run
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 

@@ -16,8 +16,8 @@ import pytest
 from transforms.records.config import FeatureConfig
 from transforms.records.decode import decode
 from transforms.records.feature import resolve
+from transforms.runs.verify import verify_run
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 for package in ("pydicom", "gdcm"):
     pytest.importorskip(package, reason="DICOM takes the extra: pip install 'attribeam[formats]'")

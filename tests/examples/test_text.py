@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import html
+import json
 import pathlib
 import re
 from collections.abc import Callable
@@ -11,14 +13,21 @@ import datasets
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 OFTEN = 5  # rows that a word must be in: one sentence tells little of a word
 
 
 @pytest.fixture(scope="module")
-def rows(example: Callable[[str], pathlib.Path]) -> pa.Table:
-    return datasets.read(example("text") / "out")
+def folder(example: Callable[..., pathlib.Path]) -> pathlib.Path:
+    """As its user runs it, the audit with it."""
+    return example("text", audited=True)
+
+
+@pytest.fixture(scope="module")
+def rows(folder: pathlib.Path) -> pa.Table:
+    return datasets.read(folder / "out")
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +41,9 @@ def toward_good(rows: pa.Table) -> dict[str, float]:
     return {word: float(np.mean(values)) for word, values in said.items() if len(values) >= OFTEN}
 
 
-def test_the_recipe_for_words(
-    example: Callable[[str], pathlib.Path], rows: pa.Table, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_recipe_for_words(folder: pathlib.Path, rows: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
     """The query of docs/recipes.md gives the means of each word and target."""
-    monkeypatch.chdir(example("text"))
+    monkeypatch.chdir(folder)
     recipes = (pathlib.Path(__file__).parents[2] / "docs/recipes.md").read_text(encoding="utf-8")
     said = collections.defaultdict[tuple[int, str], list[float]](list)
     columns = (rows[name].to_pylist() for name in ("tokens", "attribution_embedding", "target"))
@@ -78,3 +85,40 @@ def test_the_strongest_words_are_words_of_praise_and_blame(toward_good: dict[str
     praise = {"terrific", "entertaining", "excellent", "enjoyable", "powerful", "enjoy", "wonderful", "hilarious"}
     assert len(blame & set(ranked[:20])) >= 4
     assert len(praise & set(ranked[-20:])) >= 4
+
+
+def test_the_audit_finds_no_shortcut(folder: pathlib.Path) -> None:
+    """Thousands of words share the work: none has a tenth of a class's attribution. That the baseline, a text of no
+    words, is taken for bad is so: the model says bad where nothing is praised."""
+    about = json.loads((folder / "out/_audit/audit.json").read_text(encoding="utf-8"))
+    found = {finding["kind"]: finding for finding in about["findings"]}
+    assert not found.keys() & {"token_shortcut", "dominant_feature", "label_leak", "nonfinite_rows"}
+    assert "'bad' (0)" in found["confident_baseline"]["title"]
+    assert about["inputs"]["embedding"]["tokens"] == "tokens"
+
+
+def test_the_audit_s_tokens_tell_praise_from_blame(folder: pathlib.Path) -> None:
+    """Where the model says good, what speaks for it most in sum are words of praise, and so for bad."""
+    table = pq.read_table(folder / "out/_audit/tokens.parquet", filters=[("slice", "=", "predicted")]).to_pylist()
+    said: dict[str, list[str]] = {"0": [], "1": []}
+    for row in sorted(table, key=lambda row: -row["mean"] * row["occurrences"]):
+        said[row["value"]].append(row["token"])
+    assert len({"great", "wonderful", "excellent", "funny", "best", "love", "enjoy", "fun"} & set(said["1"][:30])) >= 4
+    blame = {"horrible", "mess", "tedious", "bad", "lack", "worst", "banal", "lacks", "pointless", "not", "too"}
+    assert len(blame & set(said["0"][:30])) >= 4
+    assert not {"great", "excellent", "wonderful"} & set(said["0"][:100])
+
+
+def test_the_report_shows_the_words_and_names_the_classes(folder: pathlib.Path) -> None:
+    page = html.unescape((folder / "out/_audit/report.html").read_text(encoding="utf-8"))
+    assert "<bdi>0 · bad</bdi>" in page and "<bdi>1 · good</bdi>" in page
+    assert page.count('<p class="tokens"') >= 20
+    assert "could not be read" not in page
+    # the column `score` that is kept is not the score by which rows are chosen: those of worst rows are not negative
+    assert not re.search(r"worst, score \N{MINUS SIGN}", page)
+    kept = pq.read_table(folder / "out/_audit/rows.parquet")
+    assert (
+        min(kept["keep:score"].to_pylist())
+        < 0
+        <= min(kept.filter(pa.compute.equal(kept["kind"], "worst"))["score"].to_pylist())
+    )

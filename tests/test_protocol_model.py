@@ -17,6 +17,7 @@ FAULTS = {
     "moved aside while _SUCCESS stands": "E_RUN_STALE",
     "a plan before its claim": "_plan.parquet is of another run",
     "_SUCCESS removed unseen": "removed while _SUCCESS stands",
+    "rows that are counted only": "lacks a row, its quarantine file has another row",
     "a listing adopted unseen": "is not the file that is pinned",
 }
 

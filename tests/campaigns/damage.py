@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from transforms.errors import AttribeamError
+from transforms.runs.verify import verify_run
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 Spoil = Callable[[pathlib.Path], None]
 

@@ -30,7 +30,7 @@ class FakeExplainer:
         inputs = dict.fromkeys(("sources", "inputs", "explained"), (spec,))
         output, rest = (
             types.SimpleNamespace(names=None),
-            {"classes": 1, "digest": "0" * 64, "stem": None, "layer": None},
+            {"classes": 1, "names": None, "digest": "0" * 64, "stem": None, "layer": None},
         )
         self.model: Any = types.SimpleNamespace(**inputs, output=output, **rest)
         self.config, self._seconds = config, seconds

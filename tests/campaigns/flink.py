@@ -30,8 +30,8 @@ from flink_runs import SHARDS, Session, assert_same_rows, flink_job, flink_sessi
 from pipeline.config import JobConfig
 from pipeline.flink import namespaces
 from pipeline.flink.cluster import Layout
+from transforms.runs.verify import verify_run
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 STEPS, CUT_S = 2048, 30.0
 VICTIMS = ("task-manager", "worker-pool", "job-server")

@@ -190,9 +190,9 @@ def main(long: bool, seed: int = 0) -> int:
             f"at each of {campaign.steps} steps": lambda: at_each_step(
                 campaign, iter(every if long else campaign.dice.sample(every, 4))
             ),
-            "at random": lambda: at_random(campaign, 30 if long else 2),
-            "races": lambda: races(campaign, 40 if long else 2),
-            "zombies": lambda: zombies(campaign, 15 if long else 1),
+            "at random": lambda: at_random(campaign, 40 if long else 2),
+            "races": lambda: races(campaign, 45 if long else 2),
+            "zombies": lambda: zombies(campaign, 20 if long else 1),
         }
         for name, scenario in scenarios.items():
             started = time.monotonic()

@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from pipeline.config import JobConfig
+from transforms.runs.verify import verify_run
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 KILLS, LONGEST_S, DEADLINE_S = 20, 40.0, 300.0
 ROUNDS = 3

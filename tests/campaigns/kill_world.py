@@ -30,16 +30,16 @@ from campaigns.steps import Act, never, stepping
 from pipeline import launch, leftovers
 from pipeline.config import JobConfig
 from transforms.attribute import attribute_shard
-from transforms.attribution_job import AttributionJob
-from transforms.checked_parts import check_parts
 from transforms.errors import AttribeamError
 from transforms.finalize import RunPlan, every_shard, finalize_run
-from transforms.plan_file import read_shards, read_sizes
+from transforms.runs.attribution_job import AttributionJob
+from transforms.runs.checked_parts import check_parts
+from transforms.runs.plan_file import read_shards, read_sizes
+from transforms.runs.verify import verify_run
+from transforms.runs.work_done import WorkDone
 from transforms.storage import own_folder
 from transforms.storage.manifest import RUN
 from transforms.storage.place import LocalPlace, open_place
-from transforms.verify import verify_run
-from transforms.work_done import WorkDone
 
 DEADLINE_S = 60.0
 ROWS = 40
@@ -57,7 +57,7 @@ class Task:
 
 
 def job_in(folder: pathlib.Path, out: str, steps: int = 8, shard_bytes: int = 600) -> JobConfig:
-    """A job of 7 shards or, as these may have more bytes, of fewer; three of its 40 rows are refused."""
+    """A job of 6 shards or, as these may have more bytes, of fewer; three of its 40 rows are refused."""
     path = folder / "rows.parquet"
     if not path.exists():
         rows = datasets.rows(ROWS)

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from pipeline.config import JobConfig
+from transforms.runs.verify import verify_run
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 pytestmark = [pytest.mark.campaign, pytest.mark.timeout(1800)]
 SHARD_BYTES = 800
@@ -52,7 +52,7 @@ def attributed(job_of: Any, tmp_path: pathlib.Path) -> Any:
         path = tmp_path / f"{out or data}.yaml"
         path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
         script = pathlib.Path(sys.executable).with_name("attribeam")
-        command = [script, "run", path, "--trust", poisons.MODULE]
+        command = [script, "run", "--no-audit", path, "--trust", poisons.MODULE]
         return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL), config
 
     run.started = started  # type: ignore[attr-defined]
@@ -96,14 +96,13 @@ def test_over_the_limit_the_exit_code_tells_and_a_run_that_died_is_resumed_with_
     assert attributed({9: "abort"}, "poisoned", **ISOLATED)[0] == 0
 
 
-def test_a_child_that_hangs_ends_soon_after_its_parent(attributed: Any) -> None:
+def test_a_child_that_hangs_ends_soon_after_its_parent(attributed: Any, tmp_path: pathlib.Path) -> None:
     for kind in ("hang", "hang in C"):
-        launcher, config = attributed.started({22: kind}, kind.replace(" ", "-"), None, {**ISOLATED, "shard_s": 20})
-        out = pathlib.Path(config.output.path)
+        launcher, _ = attributed.started({22: kind}, kind.replace(" ", "-"), None, {**ISOLATED, "shard_s": 20})
         deadline = time.monotonic() + 300
-        while len(datasets.parts(out)) < 2 and time.monotonic() < deadline:
+        while not (tmp_path / "hanging").exists() and time.monotonic() < deadline:
             time.sleep(0.2)
-        time.sleep(5)
+        (tmp_path / "hanging").unlink()
         children = children_of(launcher.pid)
         assert children
         launcher.kill()

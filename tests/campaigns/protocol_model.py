@@ -19,11 +19,13 @@ from campaigns.protocol_world import Cast, World
 
 AS_IT_IS, NOBODY_LEFT = Protocol(), Protocol(survivors="none")
 UNLOCKED, ALL_LEFT = Protocol(lock=False, survivors="all"), Protocol(survivors="all")
+DISAGREEING = Protocol(survivors="none", disagreeing=True)
 Case = tuple[Protocol, Cast]
 
 _RACE, _RESUME = Cast(launchers=1, attempts=2, finalizers=1), Cast(attempts=1, finalizers=1, foreign=False)
 _BEGUN_TOGETHER = Cast(launchers=1, attempts=1, finalizers=1)
 _DAMAGE = Cast(attempts=1, finalizers=1, foreign=False, damages=1)
+_DISPUTE = Cast(launchers=1, attempts=2, finalizers=1, foreign=False)
 TRUE: dict[str, Case] = {
     "three attempts race, another configuration": (AS_IT_IS, Cast(launchers=1, attempts=3, finalizers=1)),
     "finalized twice": (AS_IT_IS, Cast(launchers=1, attempts=2, finalizers=2)),
@@ -32,6 +34,7 @@ TRUE: dict[str, Case] = {
     "two launchers at once, as without a lock": (UNLOCKED, _RESUME),
     "two configurations begin together, as without a lock": (UNLOCKED, _BEGUN_TOGETHER),
     "a job that goes on to finalize beside the next launcher": (ALL_LEFT, _RESUME),
+    "attempts that disagree about a row": (DISAGREEING, _DISPUTE),
 }
 LONG: dict[str, Case] = {
     "three attempts, a resume": (AS_IT_IS, Cast(attempts=3, finalizers=1)),
@@ -40,6 +43,8 @@ LONG: dict[str, Case] = {
     "damage, finalized twice": (NOBODY_LEFT, Cast(1, attempts=2, finalizers=2, foreign=False, damages=1)),
     "without a lock: two launchers, more attempts": (UNLOCKED, Cast(attempts=2, finalizers=2, foreign=False)),
     "without a lock: two launchers, another configuration": (UNLOCKED, Cast(attempts=1, finalizers=1)),
+    "attempts that disagree about a row, finalized twice": (DISAGREEING, Cast(1, 3, finalizers=2, foreign=False)),
+    "attempts that disagree about a row, a resume": (DISAGREEING, Cast(attempts=2, finalizers=1, foreign=False)),
 }
 WRONG: dict[str, Case] = {
     "last writer wins": (Protocol(put="last writer wins"), _RACE),
@@ -51,6 +56,7 @@ WRONG: dict[str, Case] = {
     "moved aside while _SUCCESS stands": (Protocol(survivors="none", withdraws=False), _DAMAGE),
     "a plan before its claim": (dataclasses.replace(UNLOCKED, claims_first=False), _BEGUN_TOGETHER),
     "_SUCCESS removed unseen": (dataclasses.replace(UNLOCKED, evidence=False), _RESUME),
+    "rows that are counted only": (dataclasses.replace(DISAGREEING, accounts=False), _DISPUTE),
     "a listing adopted unseen": (
         Protocol(survivors="none", compares=False),
         Cast(attempts=2, finalizers=2, foreign=False, damages=1),

@@ -6,7 +6,8 @@ import functools
 from typing import Any, NamedTuple
 
 from campaigns.model_checker import Numbered
-from campaigns.protocol_steps import Actor, Call, Program, Protocol, attempt, finalize, launch
+from campaigns.protocol_launch import launch
+from campaigns.protocol_steps import Actor, Call, Program, Protocol, attempt, finalize
 
 OURS, FOREIGN = "A", "B"
 Files = frozenset[tuple[str, Any]]

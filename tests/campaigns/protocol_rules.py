@@ -6,12 +6,12 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
+from campaigns.protocol_launch import launch
 from campaigns.protocol_processes import FOREIGN, OURS, Files, apply, by_itself
 from campaigns.protocol_steps import (
     FILES,
     MANIFEST,
     PLAN,
-    REFUSED,
     RUN,
     SHARDS,
     SUCCESS,
@@ -19,7 +19,6 @@ from campaigns.protocol_steps import (
     File,
     Manifest,
     Protocol,
-    launch,
     quarantine,
 )
 from campaigns.protocol_world import State, World
@@ -55,7 +54,15 @@ class Rules:
 def damaged(files: dict[str, Any]) -> bool:
     """Whether a part or quarantine file is not as it was published."""
     finals = (content for name, content in files.items() if name.startswith(("part-", "_quarantine/part-")))
-    return any(content.state in ("cut", "flipped") for content in finals)
+    return any(content.state in ("cut", "flipped") for content in finals) or any(map(bool, disagreements(files)))
+
+
+def disagreements(files: dict[str, Any]) -> Iterator[str]:
+    """Parts beside a quarantine file of other rows than they lack."""
+    for name, content in files.items():
+        beside = files.get(quarantine(name))
+        if name.startswith("part-") and beside is not None and beside.refused != content.refused:
+            yield f"{name} lacks {content.refused or 'no row'}, its quarantine file has {beside.refused}"
 
 
 def standing_faults(files: dict[str, Any]) -> Iterator[str]:
@@ -63,7 +70,7 @@ def standing_faults(files: dict[str, Any]) -> Iterator[str]:
     for name, content in files.items():
         if isinstance(content, File) and content.state == "half":
             yield f"{name} is seen half written"
-        if name.startswith("part-") and content.shard in REFUSED and quarantine(name) not in files:
+        if name.startswith("part-") and content.refused and quarantine(name) not in files:
             yield f"{name} is there, and its quarantine file is not"
     if RUN in files and files.get(PLAN) not in (None, files[RUN]):
         yield "_run.json stands, and _plan.parquet is of another run"
@@ -81,8 +88,9 @@ def _finished_faults(files: dict[str, Any], manifest: Manifest) -> Iterator[str]
         own = [name for name, part in parts if part.shard == shard and part.fingerprint == manifest.run]
         if len(own) != 1:
             yield f"_SUCCESS stands, and shard {shard} has {len(own)} parts"
-        elif own[0] not in pinned or (shard in REFUSED and quarantine(own[0]) not in pinned):
+        elif own[0] not in pinned or (pinned[own[0]].refused and quarantine(own[0]) not in pinned):
             yield f"_SUCCESS stands, and {own[0]} is not pinned"
+    yield from (f"_SUCCESS stands, and {fault}" for fault in disagreements(pinned))
     if [name for name, part in parts if part.fingerprint != manifest.run]:
         yield "_SUCCESS stands, and a part of another run is there"
     for name, wanted in pinned.items():

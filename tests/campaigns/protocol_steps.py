@@ -1,12 +1,12 @@
 """The commit protocol, call by call, as the code does it: each `yield` is one call of
 `transforms.storage.place.Place`.
 
-`attempt` is `transforms.attribute.attribute_shard`, `finalize` is `every_shard`, `check_parts` and `finalize_run`,
-`launch` is `pipeline.launch.run` from `_claimed` on, of a job without baselines of its dataset. A file is its content
-here, so that two files have one digest just when they are equal. `exists` and then `open` are one call, `read`, since
-only a launcher removes files.
+`attempt` is `transforms.attribute.attribute_shard`, `finalize` is `every_shard`, `check_parts` and `finalize_run`;
+`protocol_launch` is the rest. A file is its content here, so that two files have one digest just when they are equal.
+`exists` and then `open` are one call, `read`, since only a launcher removes files.
 
-Two shards, the first with refused rows. Attempts write different bytes, as they do with `batch_size: auto`.
+Two shards, the first with a refused row. Attempts write different bytes, as they do with `batch_size: auto`; and they
+may disagree about which rows are refused, as they may where rows crash their process.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class Protocol:
         lock: one launcher works at a time, as in a local directory.
         survivors: of a job that has failed, or whose launcher is dead and the next one at work, go on: nobody, only the
             attempts, or all.
+        disagreeing: every second attempt refuses other rows than the first, as many or one more.
+        accounts: each row of a shard is looked for in its part and in its quarantine file, and not only counted.
     """
 
     put: str = "if absent"
@@ -50,14 +52,18 @@ class Protocol:
     compares: bool = True
     lock: bool = True
     survivors: str = "attempts"
+    disagreeing: bool = False
+    accounts: bool = True
 
 
 class File(NamedTuple):
-    """A part or its quarantine file; `state`: whole, half (written so far), cut (its footer tells) or flipped."""
+    """A part or its quarantine file; `refused`: the row that is not in the one, but in the other; `state`: whole, half
+    (written so far), cut (its footer tells) or flipped."""
 
     fingerprint: str
     shard: int
     maker: str
+    refused: str
     state: str = "whole"
 
 
@@ -92,7 +98,17 @@ class Actor(NamedTuple):
     @property
     def bytes(self) -> str:
         """What this one writes: of two attempts that follow each other, not the same."""
-        return f"bytes {1 + int(self.name[-1]) % 2}" if self.name.startswith("attempt") else f"bytes of {self.name}"
+        return f"bytes {1 + self._odd}" if self.name.startswith("attempt") else f"bytes of {self.name}"
+
+    @property
+    def _odd(self) -> bool:
+        return self.name.startswith("attempt") and int(self.name[-1]) % 2 == 1
+
+    def refused(self, shard: int) -> str:
+        """The row that this one refuses; none: an empty text."""
+        if self.protocol.disagreeing and self._odd:
+            return "another row"
+        return "a row" if shard in REFUSED else ""
 
     def part(self, shard: int) -> str:
         """The name that this one publishes a shard under."""
@@ -138,22 +154,26 @@ def sound(file: File | None, me: Actor, shard: int, deep: bool) -> bool:
 
 def attempt(me: Actor, shard: int) -> Program:
     """Compute a shard, or adopt its part."""
-    part, mine = me.part(shard), File(me.fingerprint, shard, me.bytes)
+    part, mine = me.part(shard), File(me.fingerprint, shard, me.bytes, me.refused(shard))
     found = yield from me.standing(part)
     if found is not None:
-        found_refused = (yield Call("read", quarantine(part))) if shard in REFUSED else None
-        whole = shard not in REFUSED or sound(found_refused, me, shard, False)
-        return "done" if whole and sound(found, me, shard, False) else "E_PART_DAMAGED"
+        return (yield from _adopt(me, shard, part, found))
     writes = [(part, mine)]
-    if shard in REFUSED:
+    if mine.refused and (yield Call("read", part)) is None:
         writes.insert(0 if me.protocol.quarantine_first else 1, (quarantine(part), mine))
     lost = False
     for name, content in writes:
         first = yield from me.publish(name, content)
         lost |= name == part and not first
-    if lost and not sound((yield Call("read", part)), me, shard, False):
+    return (yield from _adopt(me, shard, part, (yield Call("read", part)))) if lost else "done"
+
+
+def _adopt(me: Actor, shard: int, part: str, found: File | None) -> Program:
+    """Take another attempt's part for one's own."""
+    if found is None or not sound(found, me, shard, False):
         return "E_PART_DAMAGED"
-    return "done"
+    refused = (yield Call("read", quarantine(part))) if found.refused else None
+    return "done" if not found.refused or sound(refused, me, shard, False) else "E_PART_DAMAGED"
 
 
 def finalize(me: Actor) -> Program:
@@ -163,7 +183,7 @@ def finalize(me: Actor) -> Program:
         return "E_PART_MISSING"
     if [name for name in names if name.startswith("part-") and not name.partition(me.fingerprint)[1]]:
         return "E_PART_FOREIGN"
-    listing = yield from _checked(me, [(shard, me.planned(names, shard)) for shard in SHARDS])
+    listing = yield from checked(me, [(shard, me.planned(names, shard)) for shard in SHARDS])
     if listing is None:
         return "E_PART_DAMAGED"
     first = yield from me.publish(FILES, listing)
@@ -178,82 +198,20 @@ def finalize(me: Actor) -> Program:
     return "done"
 
 
-def _checked(me: Actor, planned: list[tuple[int, list[str]]]) -> Generator[Call, Any, Any]:
+def checked(me: Actor, planned: list[tuple[int, list[str]]]) -> Generator[Call, Any, Any]:
     """The names of the parts and quarantine files, with their contents; None when one is not what it must be."""
-    files = [(shard, part) for shard, parts in planned for part in parts[:1]]
-    files += [(shard, quarantine(part)) for shard, part in files if shard in REFUSED]
-    names = tuple(name for _, name in files)
-    contents = yield Call("read all", content=names)
-    whole = [sound(content, me, shard, True) for (shard, _), content in zip(files, contents, strict=True)]
-    return tuple(zip(names, contents, strict=True)) if all(whole) else None
-
-
-def launch(me: Actor, job: Job) -> Program:
-    """`attribeam run`: claim the directory, mend what is damaged, have the rest computed and finalized."""
-    if (yield Call("read", RUN)) not in (None, me.fingerprint):
-        return "refused"
-    if not me.protocol.claims_first:
-        yield from _record_plan(me)
-    yield Call("publish", RUN, me.fingerprint)
-    if (yield Call("read", RUN)) != me.fingerprint:
-        return "refused"
-    if me.protocol.claims_first:
-        yield from _record_plan(me)
-    if (yield from _still_finished(me)):
-        return "done"
-    outcome = yield from job(me.missing((yield Call("names"))))
-    if outcome in ("E_PART_DAMAGED", "E_RUN_STALE"):
-        yield from (_withdraw() if outcome == "E_RUN_STALE" else _set_damaged_aside(me, ()))
-        outcome = yield from job(me.missing((yield Call("names"))))
-    return outcome
-
-
-def _record_plan(me: Actor) -> Generator[Call, Any, None]:
-    plan = yield Call("read", PLAN)
-    if plan not in (None, me.fingerprint) and (me.protocol.claims_first or (yield Call("read", RUN)) is None):
-        yield Call("remove", PLAN)
-        plan = None
-    if plan is None:
-        yield Call("publish", PLAN, me.fingerprint)
-
-
-def _still_finished(me: Actor) -> Generator[Call, Any, bool]:
-    """Whether the run is finished and whole; what vouches for one that is not goes."""
-    if me.protocol.evidence and (yield Call("read", SUCCESS)) is None:
-        return False
-    pinned = yield from _pinned()
-    if pinned is not None:
-        yield from _set_damaged_aside(me, pinned)
-        if (yield Call("read", SUCCESS)) is not None and not me.missing((yield Call("names"))):
-            return True
-    yield from _withdraw()
-    return False
-
-
-def _pinned() -> Generator[Call, Any, Any]:
-    """What a finished run vouches for; None when it is not finished, or its records do not agree."""
-    manifest = yield Call("read", MANIFEST)
-    if manifest is None or (yield Call("read", SUCCESS)) != manifest:
-        return None
-    return manifest.files if (yield Call("read", FILES)) == manifest.files else None
-
-
-def _withdraw() -> Generator[Call, Any, None]:
-    for name in (SUCCESS, MANIFEST, FILES):
-        yield Call("remove", name)
-
-
-def _set_damaged_aside(me: Actor, pinned: Any) -> Generator[Call, Any, None]:
-    names, vouched, faulty = (yield Call("names")), dict(pinned), list[str]()
-    for shard in SHARDS:
-        for part in me.planned(names, shard):
-            found = yield from _checked(me, [(shard, [part])])
-            if found is None or any(vouched.get(name, content) != content for name, content in found):
-                faulty += [part, quarantine(part)]
-    if faulty and me.protocol.withdraws:
-        yield from _withdraw()
-    for name in faulty:
-        damaged = yield Call("read", name)
-        if damaged is not None:
-            yield Call("publish", ASIDE + name, damaged)
-            yield Call("remove", name)
+    parts = [(shard, part) for shard, names in planned for part in names[:1]]
+    refusing = SHARDS if me.protocol.disagreeing else REFUSED
+    files = [name for shard, part in parts for name in (part, quarantine(part))[: 1 + (shard in refusing)]]
+    contents = dict(zip(files, (yield Call("read all", content=tuple(files))), strict=True))
+    for shard, part in parts:
+        if not sound(contents[part], me, shard, True):
+            return None
+        beside, refused = contents.get(quarantine(part)), contents[part].refused
+        if refused and not sound(beside, me, shard, True):
+            return None
+        if me.protocol.accounts and refused != (beside.refused if beside else ""):
+            return None
+        if not refused:
+            contents.pop(quarantine(part), None)
+    return tuple(contents.items())

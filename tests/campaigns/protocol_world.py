@@ -80,6 +80,8 @@ class World:
         since it makes no difference when it is taken."""
         if self.protocol.put != "if absent" or self.protocol.attempt_in_name or not self.protocol.barrier:
             return None
+        if self.protocol.disagreeing:  # whole parts are moved aside too
+            return None
         for place in range(self._first, len(state)):
             if self._at_work(state, place) and self._settled(state[0], state[place]) and not state[1]:
                 return next(self._call(state, place, state[place]), None)

@@ -1,9 +1,9 @@
 """A store that fails: `PYTHONPATH=tests python -m campaigns.store_faults [--long]`, from the root.
 
 The n-th request of a run fails once, or every one from there on, for every n (the short form: some), on a server that
-speaks S3 (moto), and on the same in the words of Cloud Storage: 503, 403, an answer that is late, cut, lost or too
-short, a request that is cut. What passes does not show; what lasts is named with the object and the operation; and
-the same command ends well afterwards. The model is none (`fake_explainer`).
+speaks S3 (moto), and, for every third n, on the same in the words of Cloud Storage: 503, 403, an answer that is late,
+cut, lost or too short, a request that is cut. What passes does not show; what lasts is named with the object and the
+operation; and the same command ends well afterwards. The model is none (`fake_explainer`).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from campaigns import kill_world as world
 from stores import BUCKET, HASTY, SHORT, Fault, FaultyProxy
 
 from transforms.errors import StoreError
+from transforms.runs.verify import verify_run
 from transforms.storage import bucket
 from transforms.storage.place import open_place
 from transforms.storage.url import parse_url
-from transforms.verify import verify_run
 
 DENIED: dict[str, Any] = {"status": 403, "body": b"<Error><Code>AccessDenied</Code></Error>"}
 KINDS: dict[str, dict[str, Any]] = {
@@ -131,13 +131,12 @@ def main(long: bool) -> int:
     with served() as both:
         for name, store in both.items():
             started, kinds = time.monotonic(), itertools.cycle([kind for kind in KINDS if kind != "late answer"])
-            every = range(store.requests)
+            every = range(0, store.requests, 1 if name == "s3" else 3)
             for at in every if long else sorted(dice.sample(every, 3 if name == "s3" else 1)):
-                for _ in range(2 if long and name == "s3" else 1):
-                    kind = next(kinds)
-                    store.one(at, kind, lasting=False)
-                    if dice.random() < 0.4:
-                        store.one(at, kind, lasting=True)
+                kind = next(kinds)
+                store.one(at, kind, lasting=False)
+                if (at % 5 == 4) if long else (dice.random() < 0.4):
+                    store.one(at, kind, lasting=True)
                 if long and at % 20 == 0:
                     store.one(at, "late answer", lasting=at % 40 == 0)
             counts = {"requests": store.requests, **store.counts, "not borne": len(store.found)}

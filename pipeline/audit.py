@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.audit_report import publish_report
+from pipeline.audit_report import REPORT, publish_report
 from pipeline.evaluation import FinishedRun, read_run
 from pipeline.runner import parse_options, run_pipeline
 from transforms.audit import AuditAttributions
@@ -32,8 +32,9 @@ class Audited:
         """A line for people, and one for each of the first findings."""
         about = self.tables.about
         found = [f"  {finding['severity']}: {finding['title']}" for finding in about["findings"][:5]]
-        count = f"{len(about['findings'])} findings" if about["findings"] else "no findings"
-        return "\n".join([f"{self.root}/{FOLDER}: {count} in {len(self.tables['slices'])} slices", *found])
+        number = len(about["findings"])
+        count = f"{number} finding{'' if number == 1 else 's'}" if number else "no findings"
+        return "\n".join([f"{self.root}/{REPORT}: {count} in {len(self.tables['slices'])} slices", *found])
 
 
 def audit(root: str, beam_options: Sequence[str] = (), command: str | None = None, again: bool = True) -> Audited:

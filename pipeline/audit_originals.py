@@ -14,12 +14,12 @@ import pyarrow as pa
 from pipeline.config import JobConfig, parse_config
 from pipeline.report.originals import Inputs, Originals
 from transforms.errors import AttribeamError, quoted
-from transforms.plan_file import read_shards, read_sizes
 from transforms.records.examples import Layout, extract
 from transforms.records.feature import Feature, resolve
 from transforms.records.ragged import Ragged
 from transforms.records.source import RawBatch, Selection, index_file, read_rows
-from transforms.shard import Shard
+from transforms.runs.plan_file import read_shards, read_sizes
+from transforms.runs.shard import Shard
 from transforms.storage import manifest as names
 from transforms.storage.listing import open_file
 from transforms.storage.place import Place
@@ -35,7 +35,7 @@ def read_originals(place: Place, rows: pa.Table, shapes: Mapping[str, Sequence[i
 
     Args:
         rows: with `source_file` and `source_row`.
-        shapes: of the explained inputs, for those whose shape the configuration leaves to the model.
+        shapes: of the maps of all explained inputs, for those whose shape the configuration leaves to the model.
     """
     if not len(rows):
         return Originals()
@@ -53,12 +53,15 @@ def read_originals(place: Place, rows: pa.Table, shapes: Mapping[str, Sequence[i
 
 
 def _features(config: JobConfig, shapes: Mapping[str, Sequence[int | None]]) -> tuple[list[Feature], list[str]]:
-    """Every input that can be read without the model, and why others cannot."""
+    """Every input that can be read without the model, and why others cannot; what is not explained value by value is
+    left out."""
     features, reasons = list[Feature](), list[str]()
-    changed = set(config.output.reduce) | set(config.output.groups)
+    groups = set(config.output.groups)
     for name, given in config.input.features.items():
         shape = given.shape
-        if shape is None and name in shapes and name not in changed and "" not in changed:
+        if shape is None and (name not in shapes or groups & {name, ""}):
+            continue
+        if shape is None and name not in config.output.reduce:
             shape = tuple(shapes[name])
         if shape is None:
             reasons.append(f"input {quoted(name)}: its shape is the model's own; give input.features.{name}.shape")

@@ -16,8 +16,8 @@ from transforms.compared_unit import ComparisonJob, Side
 from transforms.comparing.units import Piece, units
 from transforms.comparison_files import clear, read_comparison
 from transforms.errors import quoted
-from transforms.plan_file import read_shards, read_sizes
-from transforms.shard import Shard
+from transforms.runs.plan_file import read_shards, read_sizes
+from transforms.runs.shard import Shard
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
 

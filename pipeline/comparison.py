@@ -14,7 +14,7 @@ from rich.text import Text
 from pipeline.evaluation import Evaluated
 from pipeline.excerpts import shown
 from transforms.attribution.faithfulness.bootstrap import LEVEL
-from transforms.evaluation_files import mean_of
+from transforms.evaluating.evaluation_files import mean_of
 from transforms.storage.manifest import EVALUATION, to_json
 
 MAX_LINE_CHARACTERS = 1000

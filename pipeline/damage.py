@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from transforms import errors
-from transforms.attribution_job import AttributionJob
-from transforms.checked_parts import PARTS_AT_ONCE, check_shard
-from transforms.file_list import read_file_list
 from transforms.overlap import side_by_side
-from transforms.plan_file import pieces, read_shards
 from transforms.records import part
-from transforms.shard import Shard
+from transforms.runs.attribution_job import AttributionJob
+from transforms.runs.checked_parts import PARTS_AT_ONCE, check_shard
+from transforms.runs.file_list import read_file_list
+from transforms.runs.plan_file import pieces, read_shards
+from transforms.runs.shard import Shard
 from transforms.storage import manifest as names
 from transforms.storage.place import Place
 

@@ -13,8 +13,8 @@ from pipeline.config import load_config
 from pipeline.launch import run
 from pipeline.report.contact_sheet import contact_sheet
 from transforms.errors import printable
+from transforms.runs.verify import require_valid
 from transforms.storage.place import open_place
-from transforms.verify import require_valid
 
 
 def run_demo(directory: pathlib.Path, console: Console) -> None:

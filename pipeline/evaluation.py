@@ -15,7 +15,8 @@ from apache_beam.utils import shared
 from pydantic import ValidationError
 
 from pipeline.config import JobConfig, parse_config
-from pipeline.launch import differences, known_before
+from pipeline.launch import known_before
+from pipeline.other_run import differences
 from pipeline.prepare import prepare
 from pipeline.runner import parse_options, run_pipeline
 from transforms.attribution.baselines.given import check_baselines
@@ -23,13 +24,13 @@ from transforms.attribution.config import AttributionConfig
 from transforms.attribution.faithfulness.config import EvaluationConfig
 from transforms.attribution.faithfulness.evaluator import Evaluator
 from transforms.attribution.faithfulness.metrics import METRICS
-from transforms.attribution_job import AttributionJob
 from transforms.errors import UsageError, quoted
 from transforms.evaluate import EvaluateRun
-from transforms.evaluation import EvaluationJob
-from transforms.model_files import local_model
-from transforms.plan_file import read_sizes
+from transforms.evaluating.evaluation import EvaluationJob
+from transforms.explaining.model_files import local_model
 from transforms.read_shards import ReadShards
+from transforms.runs.attribution_job import AttributionJob
+from transforms.runs.plan_file import read_sizes
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
 

@@ -22,7 +22,7 @@ from transforms.attribution.model import anatomy
 from transforms.attribution.model.anatomy import Anatomy
 from transforms.attribution.model.anatomy_parts import LayerInfo, Shape, SignatureInfo
 from transforms.errors import MAX_MESSAGE_CHARACTERS, AttribeamError, Fault, UsageError
-from transforms.model_files import local_model
+from transforms.explaining.model_files import local_model
 from transforms.records import source
 from transforms.records.source import FileSummary
 from transforms.storage import listing
@@ -34,7 +34,7 @@ FIRST_ROWS = 3
 KINDS = {"saved_model": "TensorFlow SavedModel", "keras": "Keras file", "parquet": "Parquet", "tfrecord": "TFRecord"}
 AFFINE_SAID = (
     "affine: up to there the model can run once a row instead of once a point (attribution.hoist), where that is no"
-    " wider than the input; attribeam plan says whether it is done"
+    " wider than the input; attribeam plan --pilot says whether it is done"
 )
 EMBEDDING_SAID = (
     "embedding: token ids cannot be differentiated; with model.layer: NAME, the vectors that are looked up for them are"

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,23 +17,25 @@ from pipeline import plan as planning
 from pipeline.config import JobConfig
 from pipeline.damage import set_damaged_aside, still_finished, withdraw
 from pipeline.job import build, build_baselines
+from pipeline.other_run import refuse_other_run
 from pipeline.outcome import Outcome
 from pipeline.pilot import read_estimate
 from pipeline.pinned_baselines import draft_baselines, publish_baselines
-from pipeline.prepare import Prepared, prepare
+from pipeline.prepare import prepare
 from pipeline.progress import ProgressReport
 from pipeline.resources import ANY_WORKER, Resources
 from pipeline.runner import describes_only, parse_options, run_pipeline
 from pipeline.status import Watch
+from pipeline.survey import Prepared
 from transforms import errors
 from transforms.attribution.baseline_outputs import baseline_outputs, warn
 from transforms.attribution.explainer import Explainer
-from transforms.attribution_job import AttributionJob
 from transforms.dataset_baselines import BaselinePlan
+from transforms.explaining.model_files import load_explainer
 from transforms.finalize import RunPlan, versions
-from transforms.model_files import load_explainer
-from transforms.plan_file import fingerprint_of, finished_files, read_layout, read_sizes, write_plan
-from transforms.references_file import read_references
+from transforms.runs.attribution_job import AttributionJob
+from transforms.runs.plan_file import fingerprint_of, finished_files, read_layout, read_sizes, write_plan
+from transforms.runs.references_file import read_references
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
 
@@ -94,7 +96,7 @@ def _claimed(
 ) -> RunPlan:
     """Write down what is going to be computed, in a directory where no other run stands."""
     if place.exists(names.RUN):
-        refuse_other_run(place, prepared)
+        refuse_other_run(place, prepared.survey)
     _claim(place, prepared, config, draft_baselines(prepared, explainer.model.classes, place, compute))
     _record_plan(place, prepared)
     pinned = publish_baselines(prepared, place)
@@ -200,25 +202,4 @@ def _claim(place: Place, prepared: Prepared, config: JobConfig, baselines: str |
         "files_sha256": {names.BASELINES: baselines} if baselines else {},
     }
     place.publish_bytes(names.to_json(record), names.RUN)
-    refuse_other_run(place, prepared)
-
-
-def refuse_other_run(place: Place, prepared: Prepared) -> None:
-    """Refuse a directory in which another run stands.
-
-    Raises:
-        UsageError: E_OUTPUT_OTHER_RUN, with the fields that differ.
-    """
-    found = _recorded(place)
-    if found["fingerprint"] != prepared.job.fingerprint:
-        differing = differences(found["decides"], prepared.decides)
-        raise errors.UsageError(
-            "E_OUTPUT_OTHER_RUN",
-            f"{place.root} holds another run; give another output.path, or restore what differs: {differing}",
-        )
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """The keys under which two mappings differ, with what is there and what is now."""
-    keys = sorted(key for key in {*old, *new} if old.get(key) != new.get(key))
-    return ", ".join(f"{key} ({errors.quoted(old.get(key))} there, {errors.quoted(new.get(key))} now)" for key in keys)
+    refuse_other_run(place, prepared.survey)

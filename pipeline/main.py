@@ -25,6 +25,7 @@ COMMANDS = (
     looking.compare,
     looking.show,
     auditing.audit,
+    auditing.export_tfma,
     tidying.gc,
     beginning.import_vertex,
     beginning.demo,

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from rich.table import Table
 
-from pipeline.prepare import Prepared
+from pipeline.survey import Prepared
 from transforms.attribute import attribute_shard
 from transforms.attribution.explainer import Explainer
-from transforms.attribution_job import AttributionJob
-from transforms.shard import Shard
+from transforms.runs.attribution_job import AttributionJob
+from transforms.runs.shard import Shard
 from transforms.storage.manifest import PILOT, read_json, to_json
 from transforms.storage.place import Place, open_place
 

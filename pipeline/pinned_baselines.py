@@ -10,10 +10,10 @@ import dataclasses
 import shutil
 from collections.abc import Callable
 
-from pipeline.prepare import Prepared
+from pipeline.survey import Prepared
 from transforms.dataset_baselines import BaselinePlan
-from transforms.plan_file import fingerprint_of, write_plan
-from transforms.references_file import check_references
+from transforms.runs.plan_file import fingerprint_of, write_plan
+from transforms.runs.references_file import check_references
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from transforms.errors import AttribeamError
-from transforms.plan_file import read_sizes
 from transforms.records import part
+from transforms.runs.plan_file import read_sizes
 from transforms.storage import manifest as names
 from transforms.storage.place import Place
 

@@ -370,6 +370,7 @@ def text(
             "mean_abs": float(np.abs(rows.maps[mask][:, at]).mean()),
             "variance": 0.1,
             "top_share": at / len(words),
+            "share_mean": float(np.abs(rows.maps[mask][:, at]).mean() / np.abs(rows.maps[mask]).sum(axis=1).mean()),
         }
         for (kind, value), mask in slices_of(rows).items()
         for at, word in enumerate(words)

@@ -23,7 +23,7 @@ KINDS = {
     "segfault in decoding": 7e6,
 }
 SOURCE = """
-import ctypes, os, sys, time
+import ctypes, os, pathlib, sys, time
 import numpy as np
 import tensorflow as tf
 
@@ -34,12 +34,17 @@ def grow():
         kept.append(np.ones(2**21))
 
 
+def hang(sleep):
+    pathlib.Path(__file__).with_name("hanging").touch()
+    sleep(3600)
+
+
 ACTS = {
     1e6: lambda: ctypes.string_at(0),
     2e6: os.abort,
     3e6: lambda: os._exit(3),
-    4e6: lambda: time.sleep(3600),
-    5e6: lambda: ctypes.PyDLL(None).sleep(3600),
+    4e6: lambda: hang(time.sleep),
+    5e6: lambda: hang(ctypes.PyDLL(None).sleep),
     6e6: grow,
 }
 

@@ -24,24 +24,24 @@ from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.attribution.explainer import Explainer
-from transforms.attribution_job import AttributionJob
-from transforms.explained import ALONE, Explained, SourceRows, chunk_rows
+from transforms.explaining.explained import ALONE, Explained, SourceRows, chunk_rows
+from transforms.explaining.model_files import load_explainer
 from transforms.isolation.oversight import Oversight
 from transforms.isolation.shards import IsolatedShards
 from transforms.metrics import count_shard
-from transforms.model_files import load_explainer
 from transforms.overlap import behind
 from transforms.records import part
 from transforms.records.examples import Examples, Refusal, extract
 from transforms.records.part_writer import PartWriter, write_quarantine
 from transforms.records.source import Selection, read_rows
-from transforms.references_file import read_references
-from transforms.shard import Shard
+from transforms.runs.attribution_job import AttributionJob
+from transforms.runs.references_file import read_references
+from transforms.runs.shard import Shard
+from transforms.runs.work_done import Clocks, ShardResult, Tally
 from transforms.storage.listing import open_file
 from transforms.storage.manifest import part_name, quarantine_name
 from transforms.storage.place import Place, open_place
 from transforms.storage.staging import Staging
-from transforms.work_done import Clocks, ShardResult, Tally
 
 # Explained batches that wait to be written.
 DEPTH = 2
@@ -84,7 +84,8 @@ def attribute_shard(
     counts = shard.number, (shard.size - refused.num_rows) * job.attribution.targets, refused.num_rows
     worker = peak_memory_bytes(), explainer.take_out_of_memory()
     codes = Counter(refused["code"].to_pylist())
-    return ShardResult(*counts, published, time.monotonic() - started, *worker, gradients, codes, *clocks.seconds)
+    result = ShardResult(*counts, published, time.monotonic() - started, *worker, gradients, codes, *clocks.seconds)
+    return result if published else _as_it_stands(result, place, about)
 
 
 def _write(
@@ -108,16 +109,19 @@ def _write(
 def _publish(scratch: pathlib.Path, place: Place, refused: pa.RecordBatch, about: part.Provenance) -> bool:
     """Whether this attempt's part is the one that stands there; its quarantine file stands before it."""
     name, rows = part_name(about.fingerprint, about.shard), (about.rows - refused.num_rows) * about.targets
-    if refused.num_rows:
+    if refused.num_rows and not place.exists(name):
         write_quarantine(scratch / "refused", refused, about)
         place.publish(scratch / "refused", quarantine_name(name))
     with (scratch / "part").open("rb") as written:
         check_part(part.read_footer(written, name), about, rows, name)
-    published = place.publish(scratch / "part", name)
-    if not published:
-        with place.open(name) as file:
-            check_part(part.read_footer(file, name), about, rows, name)
-    return published
+    return place.publish(scratch / "part", name)
+
+
+def _as_it_stands(mine: ShardResult, place: Place, about: part.Provenance) -> ShardResult:
+    """What was done here, for the part that another attempt published: which rows crash their process, it may have
+    found otherwise."""
+    winner = _adopted(place, about, 0.0)
+    return dataclasses.replace(mine, rows=winner.rows, quarantined=winner.quarantined, refused=winner.refused)
 
 
 def _adopted(place: Place, about: part.Provenance, started: float) -> ShardResult:
@@ -129,9 +133,11 @@ def _adopted(place: Place, about: part.Provenance, started: float) -> ShardResul
     check_part(footer, about, (about.rows - refused) * about.targets, name)
     if refused:
         quarantine = quarantine_name(name)
+        if not place.exists(quarantine):
+            raise part.damaged(name, f"{refused} rows are not in it, and {quarantine} is not there")
         with place.open(quarantine) as file:
             check_part(part.read_footer(file, quarantine), about, refused, quarantine)
-            codes = part.read_codes(file, quarantine)
+            codes = Counter(code for _, code in part.read_refused(file, quarantine))
     seconds = time.monotonic() - started
     return ShardResult(about.shard, footer[1], refused, False, seconds, peak_memory_bytes(), 0, refused=codes)
 

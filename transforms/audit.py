@@ -12,7 +12,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from transforms.auditing.aggregates import Aggregates
 from transforms.auditing.audit_plan import AuditPlan
 from transforms.auditing.audited_parts import AuditJob, Surveyed, aggregate_part, audit_tables, plan_of
-from transforms.plan_file import pieces
+from transforms.runs.plan_file import pieces
 from transforms.storage.manifest import part_name
 from transforms.storage.place import open_place
 

@@ -20,8 +20,8 @@ from transforms.comparing.pairing import pair
 from transforms.comparing.slices import slice_columns
 from transforms.comparing.tally import Tally
 from transforms.comparing.units import Unit
-from transforms.part_rows import rows_between, rows_where
 from transforms.records.maps import MapColumn, carried_columns
+from transforms.runs.part_rows import rows_between, rows_where
 from transforms.storage.place import Place, open_place
 
 # Of both maps, that are compared at a time.

@@ -15,11 +15,11 @@ from transforms.attribution import targets
 from transforms.attribution.baselines.dataset_summary import Request, Summary, merged, nothing, sample_key, summary_of
 from transforms.attribution.baselines.references import references_of
 from transforms.attribution.explainer import Explainer
-from transforms.attribution_job import AttributionJob
-from transforms.explained import chunk_rows
-from transforms.model_files import load_explainer
-from transforms.references_file import write_references
-from transforms.shard import Shard
+from transforms.explaining.explained import chunk_rows
+from transforms.explaining.model_files import load_explainer
+from transforms.runs.attribution_job import AttributionJob
+from transforms.runs.references_file import write_references
+from transforms.runs.shard import Shard
 from transforms.storage.place import Place, open_place
 
 

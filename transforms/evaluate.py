@@ -9,11 +9,11 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 from apache_beam.utils import shared
 
-from transforms.drawing import Drawn, draw, smallest
-from transforms.evaluation import EvaluationJob, Row, evaluate_rows
-from transforms.evaluation_files import publish
-from transforms.references_file import read_references
-from transforms.shard import Shard
+from transforms.evaluating.drawing import Drawn, draw, smallest
+from transforms.evaluating.evaluation import EvaluationJob, Row, evaluate_rows
+from transforms.evaluating.evaluation_files import publish
+from transforms.runs.references_file import read_references
+from transforms.runs.shard import Shard
 from transforms.storage.place import open_place
 
 # Rows that a worker evaluates at a time: few, so that a small sample is spread over all of them.

@@ -17,15 +17,15 @@ import pyarrow.parquet as pq
 from apache_beam.pvalue import AsSingleton, PCollection
 
 from transforms.attribution.methods import is_complete
-from transforms.attribution_job import AttributionJob
-from transforms.checked_parts import CheckedParts, Totals, check_parts, missing
 from transforms.errors import AttribeamError, QuarantineError
-from transforms.file_list import LISTED
-from transforms.plan_file import pieces
 from transforms.records import part
+from transforms.runs.attribution_job import AttributionJob
+from transforms.runs.checked_parts import CheckedParts, Totals, check_parts, missing
+from transforms.runs.file_list import LISTED
+from transforms.runs.plan_file import pieces
+from transforms.runs.work_done import ShardResult, WorkDone
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
-from transforms.work_done import ShardResult, WorkDone
 
 PACKAGES = ("attribeam", "apache-beam", "tensorflow", "keras", "numpy", "pyarrow", "obstore")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from apache_beam.metrics import Metrics
 
-from transforms.work_done import ShardResult
+from transforms.runs.work_done import ShardResult
 
 NAMESPACE = "attribeam"
 

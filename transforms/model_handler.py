@@ -13,10 +13,10 @@ from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explainer import Explainer
 from transforms.counters import NAMESPACE, count
 from transforms.errors import AttribeamError, Fault, UsageError
-from transforms.example_explainer import ExampleExplainer
-from transforms.explained import MAX_CHUNK_ROWS
+from transforms.explaining.example_explainer import ExampleExplainer
+from transforms.explaining.explained import MAX_CHUNK_ROWS
+from transforms.explaining.prerequisites import check_prerequisites
 from transforms.loose_examples import Example, Inference, example_bytes
-from transforms.prerequisites import check_prerequisites
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

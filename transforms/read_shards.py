@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
 
-from transforms.plan_file import pieces, read_shards
-from transforms.shard import Shard
+from transforms.runs.plan_file import pieces, read_shards
+from transforms.runs.shard import Shard
 from transforms.storage.place import open_place
 
 

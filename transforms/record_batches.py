@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from transforms import buckets
 from transforms.attribution.baselines.references import References
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.explainer import Explainer
 from transforms.errors import UsageError, quoted
-from transforms.explained import SourceRows, chunk_rows
-from transforms.layouts import carried_names, check_kept, layout_of
-from transforms.prerequisites import check_prerequisites
+from transforms.explaining import buckets
+from transforms.explaining.explained import SourceRows, chunk_rows
+from transforms.explaining.layouts import carried_names, check_kept, layout_of
+from transforms.explaining.prerequisites import check_prerequisites
 from transforms.records.columns import attribution_columns
 from transforms.records.config import ColumnsConfig, ExamplesConfig
 from transforms.records.examples import Examples, Layout, Refusal, extract

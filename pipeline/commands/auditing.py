@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.commands.options import BeamOptions, RunDirectory
+from transforms.errors import printable
 
 if TYPE_CHECKING:
     from pipeline.outcome import Outcome
@@ -25,6 +26,20 @@ def audit(out: RunDirectory, beam_options: BeamOptions = None) -> None:
     from pipeline.audit import audit as audit_run
 
     typer.echo(audit_run(out, beam_options or (), given_command()).describe())
+
+
+def export_tfma(
+    out: RunDirectory,
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Where it is written: a directory of its own.")],
+) -> None:
+    """Write the audit of a run as TensorFlow Model Analysis keeps its results: what tfma.load_eval_result reads.
+
+    Of each slice the rows, statuses, deltas and accuracy, and by feature or token the mean and the mean absolute
+    attribution: docs/audit.md. Example: attribeam export-tfma out/digits out/digits-tfma
+    """
+    from pipeline.tfma_export import export_tfma as export
+
+    typer.echo(printable(export(out, directory)))
 
 
 def audit_after(outcome: Outcome, wanted: bool, beam_options: list[str]) -> None:

@@ -31,8 +31,8 @@ def verify(
 
     Example: attribeam verify out/digits --deep
     """
+    from transforms.runs.verify import verify_run
     from transforms.storage.place import open_place
-    from transforms.verify import verify_run
 
     faults = verify_run(open_place(out), deep)
     for fault in faults:

@@ -42,13 +42,16 @@ def run(
 def plan(
     config: ConfigPath,
     overrides: Overrides = None,
-    pilot: Annotated[int, typer.Option(min=0, metavar="N", help="Explain N rows for real, and estimate the rest.")] = 0,
+    pilot: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Load the model, explain N rows, estimate the rest.")
+    ] = 0,
     trust: Trusted = None,
 ) -> None:
-    """Show what a run would do, and what is done already, without computing.
+    """Show what a run would do, and what is done already, by files alone: nothing of the model is executed.
 
-    With --pilot N, explain N rows spread over the dataset, and estimate time, gradients and bytes; the run's manifest
-    will set what it measured beside that. Example: attribeam plan digits.yaml --pilot 200
+    With --pilot N, load the model, check all that `run` checks at launch, explain N rows spread over the dataset, and
+    estimate time, gradients and bytes; the run's manifest will set what it measured beside that. Example: attribeam
+    plan digits.yaml --pilot 200
     """
     from pipeline.config import load_config
     from pipeline.preview import preview

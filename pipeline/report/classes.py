@@ -98,7 +98,7 @@ def _converged(row: Row) -> float | None:
 def _facts(row: Row, right: float | None) -> list[tuple[str, str]]:
     return [
         ("rows", wording.count(row.get("rows"))),
-        ("predicted right", wording.percent(right)),
+        *([] if right is None else [("predicted right", wording.percent(right))]),
         ("converged", wording.percent(_converged(row))),
         ("median relative delta", wording.percent(row.get("relative_delta_p50"))),
         ("mean output", wording.number(row.get("output_mean"))),
@@ -118,13 +118,12 @@ def _lists(stored: Stored, label: str, confusion: Confusion) -> list[ListOf]:
     key, found = (LABEL, label), []
     for explained in stored.inputs:
         features = ordered(stored.rows("features", key, input=explained.name)).slice(0, TOP).to_pylist()
-        if features and not explained.is_image and not explained.pooled:
+        tokens = ordered(stored.rows("tokens", key, input=explained.name), "share_mean").slice(0, TOP).to_pylist()
+        if tokens:
+            found.append(_tokens(explained.name, tokens))
+        elif features and not explained.is_image and not explained.pooled:
             names = [label_of(row["name"], row["position"], explained) for row in features]
             found.append(_sized(f"{wording.name(explained.name)}: strongest features", names, features))
-        tokens = ordered(stored.rows("tokens", key, input=explained.name)).slice(0, TOP).to_pylist()
-        if tokens:
-            names = [row["token"] for row in tokens]
-            found.append(_sized(f"{wording.name(explained.name)}: strongest tokens", names, tokens))
         found += _regions(stored, label, explained.name)
     return [*found, *_mistaken(stored, confusion.mistaken(label)[:TOP])]
 
@@ -133,6 +132,12 @@ def _sized(title: str, names: Sequence[str], rows: Sequence[Row]) -> ListOf:
     largest = max((row["mean_abs"] or 0 for row in rows), default=0.0)
     lines = [(grid.text(name), grid.measured(row["mean_abs"], largest)) for name, row in zip(names, rows, strict=True)]
     return ListOf(f"{title}, mean abs(A)", lines)
+
+
+def _tokens(input: str, rows: Sequence[Row]) -> ListOf:
+    largest = max((row["share_mean"] or 0 for row in rows), default=0.0)
+    lines = [(grid.text(row["token"]), grid.percent(row["share_mean"], largest=largest)) for row in rows]
+    return ListOf(f"{wording.name(input)}: strongest tokens, share of Σ abs(A)", lines)
 
 
 def _regions(stored: Stored, label: str, input: str) -> list[ListOf]:

@@ -27,6 +27,7 @@ FEATURE_COLUMNS = [
 ]
 TOKEN_COLUMNS = [
     Column("token", False),
+    Column("share of Σ abs(A)", hint="of the attribution of all rows, whether they hold it or not"),
     Column("mean abs(A)"),
     Column("mean A"),
     Column("occurrences"),
@@ -54,7 +55,9 @@ def importances(stored: Stored) -> list[Importance]:
 
 def _importance(stored: Stored, explained: Explained, number: int) -> Importance:
     features = ordered(stored.rows("features", WHOLE, input=explained.name))
-    tokens = ordered(stored.rows("tokens", WHOLE, input=explained.name))
+    tokens = ordered(stored.rows("tokens", WHOLE, input=explained.name), "share_mean")
+    if len(tokens):  # of a text, places say nothing beside words
+        features = features.slice(0, 0)
     shape = " × ".join("any length" if axis is None else f"{axis:,}" for axis in explained.shape)
     tables = [
         *([_regions(stored, explained, number)] if len(stored.rows("regions", WHOLE, input=explained.name)) else []),
@@ -77,9 +80,9 @@ def _importance(stored: Stored, explained: Explained, number: int) -> Importance
     )
 
 
-def ordered(table: pa.Table) -> pa.Table:
+def ordered(table: pa.Table, measure: str = "mean_abs") -> pa.Table:
     """The strongest first."""
-    return table.sort_by([("mean_abs", "descending")])
+    return table.sort_by([(measure, "descending")])
 
 
 def maps(stored: Stored, key: SliceKey, explained: Explained, side: int) -> list[Picture]:
@@ -126,12 +129,14 @@ def _feature_grid(identity: str, table: pa.Table, explained: Explained) -> Grid:
 
 
 def _token_grid(identity: str, table: pa.Table) -> Grid:
+    """Tokens, those first that have most of all the attribution: strong, and often there."""
     rows = table.slice(0, grid.MAX_ROWS).to_pylist()
-    largest = max((row["mean_abs"] or 0 for row in rows), default=0.0)
+    largest = max((row["share_mean"] or 0 for row in rows), default=0.0)
     lines = [
         [
             grid.text(row["token"]),
-            grid.measured(row["mean_abs"], largest),
+            grid.percent(row["share_mean"], largest=largest),
+            grid.number(row["mean_abs"]),
             grid.number(row["mean"]),
             grid.count(row["occurrences"]),
             grid.count(row["rows"]),

@@ -56,4 +56,14 @@ def _duplicates(stored: Stored) -> Grid | None:
         ]
         for row in table.slice(0, grid.MAX_ROWS).to_pylist()
     ]
-    return grid.grid(("duplicates", "Ids that occur more than once"), columns, lines, len(table), "duplicates.parquet")
+    return grid.grid(("duplicates", _repeated(stored, len(table))), columns, lines, len(table), "duplicates.parquet")
+
+
+def _repeated(stored: Stored, shown: int) -> str:
+    """The caption; where the table does not hold all of them, with how many there are."""
+    found = stored.about.get("duplicates") or {}
+    total, sampled = int(found.get("repeated") or 0), float(found.get("sampled") or 1)
+    title = "Ids that occur more than once"
+    if total <= shown:
+        return title
+    return f"{title}: the first {wording.count(shown)} of {'about ' if sampled < 1 else ''}{wording.count(total)}"

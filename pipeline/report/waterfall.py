@@ -10,6 +10,8 @@ import numpy as np
 from pipeline.report import wording
 
 TOP = 10
+# The axis begins at 0, unless that leaves the steps less than a third of it; then it is cut, a tenth before them.
+LEAST_STEPS, MARGIN = 1 / 3, 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,18 +43,27 @@ def waterfall(steps: Sequence[tuple[str, float]], baseline_output: float, output
     if delta:
         shown = [*shown, ("delta, which the sum misses", -delta)]
     ends = baseline_output + np.cumsum([0.0, *(value for _, value in shown)])
-    low, high = min(float(ends.min()), output, 0.0), max(float(ends.max()), output, 0.0)
-    extent = (high - low) or 1.0
+    low, high = _axis(min(float(ends.min()), output), max(float(ends.max()), output))
+    extent, zero = (high - low) or 1.0, min(max(0.0, low), high)
 
     def bar(label: str, value: str, between: tuple[float, float], tone: str) -> Bar:
         left, right = min(between), max(between)
         return Bar(label, value, round(100 * (left - low) / extent, 2), round(100 * (right - left) / extent, 2), tone)
 
     return [
-        bar("F(x′)", wording.number(baseline_output), (0.0, baseline_output), "total"),
+        bar("F(x′)", wording.number(baseline_output), (zero, baseline_output), "total"),
         *(
             bar(label, wording.signed(value), (float(start), float(start) + value), "for" if value >= 0 else "against")
             for (label, value), start in zip(shown, ends, strict=False)
         ),
-        bar("F(x)", wording.number(output), (0.0, output), "total"),
+        bar("F(x)", wording.number(output), (zero, output), "total"),
     ]
+
+
+def _axis(low: float, high: float) -> tuple[float, float]:
+    """The ends of the axis of steps between `low` and `high`."""
+    whole = min(low, 0.0), max(high, 0.0)
+    if high - low >= LEAST_STEPS * (whole[1] - whole[0]) or high == low:
+        return whole
+    margin = MARGIN * (high - low)
+    return (low - margin, high) if low > 0 else (low, high + margin)

@@ -24,6 +24,8 @@ def name(value: object, limit: int = NAME_CHARACTERS) -> str:
 
 def value(found: object, limit: int = VALUE_CHARACTERS) -> str:
     """A value of a configuration or a manifest, in words; of what has a name, that and the rest behind it."""
+    if isinstance(found, dict) and set(found) == {""}:  # of the only input
+        return value(found[""], limit)
     if isinstance(found, dict):
         rest = ", ".join(
             f"{key} {_plain(entry)}" for key, entry in found.items() if key != "name" and entry is not None

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.errors import UsageError, quoted
-from transforms.part_rows import rows_between
 from transforms.records.maps import MapColumn, carried_columns, map_columns
+from transforms.runs.part_rows import rows_between
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
 

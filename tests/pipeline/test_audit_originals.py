@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Mapping
 
 import datasets
 import numpy as np
@@ -11,10 +12,10 @@ import pyarrow as pa
 import pytest
 
 from pipeline.audit_originals import NEAR_ROWS, _runs, read_originals
-from transforms.plan_file import write_plan
 from transforms.records.examples import Layout
 from transforms.records.source import index_file
-from transforms.shard import InputFile, Shard
+from transforms.runs.plan_file import write_plan
+from transforms.runs.shard import InputFile, Shard
 from transforms.storage.manifest import RUN
 from transforms.storage.place import Place, open_place
 
@@ -22,7 +23,7 @@ FINGERPRINT = "f" * 64
 FEATURES = {"x": {"column": "pixels", "shape": [datasets.VALUES], "scale": 0.5, "offset": 1.0}, "open": "age"}
 
 
-def planned(out: pathlib.Path, path: pathlib.Path) -> Place:
+def planned(out: pathlib.Path, path: pathlib.Path, output: Mapping[str, object] | None = None) -> Place:
     """A run's directory, as far as its inputs are read by it: its configuration, and a plan of two shards."""
     with path.open("rb") as file:
         summary = index_file(file, path.name, None)
@@ -34,7 +35,11 @@ def planned(out: pathlib.Path, path: pathlib.Path) -> Place:
     ]
     place = open_place(str(out))
     write_plan(place, FINGERPRINT, ((shard, input_file) for shard in shards), Layout(inputs=()))
-    config = {"model": {"path": "m"}, "input": {"files": str(path), "features": FEATURES}, "output": {"path": str(out)}}
+    config = {
+        "model": {"path": "m"},
+        "input": {"files": str(path), "features": FEATURES},
+        "output": {"path": str(out), **(output or {})},
+    }
     place.publish_bytes(json.dumps({"config": config, "fingerprint": FINGERPRINT}).encode(), RUN)
     return place
 
@@ -56,11 +61,26 @@ def test_the_values_that_were_explained(inputs: dict[str, pathlib.Path], tmp_pat
     assert not found.reasons and found.of(path.name, 4) == {}
 
 
-def test_an_input_whose_shape_is_not_known_is_left_out(inputs: dict[str, pathlib.Path], tmp_path: pathlib.Path) -> None:
+def test_an_input_that_is_not_explained_is_left_out(inputs: dict[str, pathlib.Path], tmp_path: pathlib.Path) -> None:
     path = inputs["parquet"]
     found = read_originals(planned(tmp_path / "out", path), wanted(path, [3]), {})
     assert list(found.of(path.name, 3)) == ["x"]
-    assert any("'open'" in reason for reason in found.reasons)
+    assert not found.reasons
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [({"reduce": {"open": [0]}}, 1), ({"groups": {"open": {"all": [0]}}}, 0)],
+    ids=["reduce", "groups"],
+)
+def test_an_input_whose_shape_is_not_known_is_left_out(
+    inputs: dict[str, pathlib.Path], tmp_path: pathlib.Path, output: dict[str, object], said: int
+) -> None:
+    """Its map has another shape; of groups, which have no value of their own, nothing is missed."""
+    path = inputs["parquet"]
+    found = read_originals(planned(tmp_path / "out", path, output), wanted(path, [3]), {"open": [1]})
+    assert list(found.of(path.name, 3)) == ["x"]
+    assert len(found.reasons) == said and all("'open'" in reason for reason in found.reasons)
 
 
 def test_a_file_that_is_gone_or_another_is_said(inputs: dict[str, pathlib.Path], tmp_path: pathlib.Path) -> None:

@@ -15,8 +15,8 @@ from datasets import attributions, launch, read
 
 from transforms.attribution.engine.kernel import Kernel
 from transforms.attribution.explainer import Explainer
+from transforms.runs.verify import verify_run
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 AUTO = {"steps": "auto"}
 SAME_REAL = 1e-6  # of the largest value: float32 sums of a few terms, each to 2^-24

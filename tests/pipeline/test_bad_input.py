@@ -16,9 +16,9 @@ import pytest
 from datasets import launch
 
 from transforms.errors import AttribeamError, QuarantineError, UsageError
+from transforms.runs.verify import verify_run
 from transforms.storage import manifest as names
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 BAD, FILE = 7, "bad [é].parquet"
 

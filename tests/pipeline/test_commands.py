@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -30,13 +31,19 @@ def written(job_of: Any, tmp_path: pathlib.Path) -> Callable[..., pathlib.Path]:
     return write
 
 
-@pytest.mark.parametrize(
-    "command", ["run", "plan", "inspect", "status", "verify", "evaluate", "audit", "compare", "show", "import-vertex"]
-)
+@pytest.mark.parametrize("command", [command.__name__.replace("_", "-") for command in main.COMMANDS])
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
     result = typer.testing.CliRunner().invoke(main.app, [command, "--help"])
     assert result.exit_code == 0
     assert f"Example: attribeam {command}" in " ".join(result.output.split())
+
+
+def test_a_shell_completes_commands() -> None:
+    """As the script does that `attribeam --install-completion` puts into bash's start-up."""
+    asked = {"_ATTRIBEAM_COMPLETE": "complete_bash", "COMP_WORDS": "attribeam ver", "COMP_CWORD": "1"}
+    script = pathlib.Path(sys.executable).with_name("attribeam")
+    ended = subprocess.run([script], env=os.environ | asked, capture_output=True, text=True, check=False)
+    assert ended.stdout.split() == ["verify"]
 
 
 def test_run_then_status_then_verify(attribeam: Command, written: Any, tmp_path: pathlib.Path) -> None:

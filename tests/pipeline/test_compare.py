@@ -21,8 +21,8 @@ from pipeline.compare import Comparison, compare_runs
 from transforms.comparing import units as planning
 from transforms.comparing.tables import COUNTS
 from transforms.errors import AttribeamError, UsageError
+from transforms.runs.verify import verify_run
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 ROWS, VALUES, CLASSES = 240, 6, 3
 NAMED = {"id": "name", "label": "label", "keep": ["split"]}

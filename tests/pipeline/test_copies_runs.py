@@ -11,9 +11,9 @@ from datasets import attributions, launch, read
 
 from transforms.attribution.explainer import Explainer
 from transforms.errors import UsageError
+from transforms.runs.verify import verify_run
 from transforms.storage.manifest import MANIFEST, read_json
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 NOISE = {"kind": "smoothgrad", "draws": 3, "sigma": 0.2}
 RUNS = {

@@ -21,8 +21,8 @@ from campaigns.fuzz_targets import vouch
 from pipeline.launch import known_before
 from pipeline.status import open_watch
 from transforms.errors import AttribeamError
+from transforms.runs.verify import verify_run
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 FLIPS = 40
 

@@ -21,10 +21,10 @@ from transforms.attribution.baselines.row_baselines import draw_rows
 from transforms.attribution.batch import Batch
 from transforms.attribution.explainer import Explainer
 from transforms.errors import AttribeamError, UsageError
-from transforms.references_file import read_references
+from transforms.runs.references_file import read_references
+from transforms.runs.verify import verify_run
 from transforms.storage.manifest import BASELINES, DRAFT, MANIFEST, RUN, read_json
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 SMALL = {"shard_bytes": 500}
 GIVEN = {"batch_size": 16}

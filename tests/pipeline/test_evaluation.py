@@ -17,8 +17,8 @@ from pipeline import comparison
 from pipeline.evaluation import Evaluated, Request, evaluate
 from transforms.attribution.faithfulness.metrics import METRICS
 from transforms.errors import AttribeamError, UsageError
+from transforms.runs.verify import verify_run
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 ROWS = 8
 QUICK = ("insertion", "gini")

@@ -16,8 +16,8 @@ from datasets import launch, parts, read
 from flink_runs import ROWS, SHARDS, Session, assert_same_rows, flink_job, flink_session, in_mid_run
 
 from transforms.errors import UsageError
+from transforms.runs.verify import verify_run
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 
 @pytest.fixture(scope="module")

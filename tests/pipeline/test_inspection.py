@@ -12,8 +12,8 @@ import tensorflow as tf
 from keras import layers
 from rich.console import Console
 
+from pipeline.facts import hoisted
 from pipeline.inspection import MAX_FILES, MAX_LINES, inspect_path, shown
-from pipeline.preview import hoisted
 from transforms.attribution.config import ModelConfig
 from transforms.attribution.model import anatomy
 from transforms.attribution.model.model import load_model
@@ -95,7 +95,7 @@ def test_where_a_model_is_not_affine_there_is_no_such_column(tmp_path):
     assert "affine, then relu\n" in printed(tmp_path / "m.keras")
 
 
-def test_what_plan_says_of_it(tmp_path):
+def test_what_a_pilot_says_of_it(tmp_path):
     model().save(tmp_path / "m.keras")
     config = ModelConfig(path=str(tmp_path / "m.keras"))
     found = load_model(config)

@@ -14,7 +14,8 @@ import pytest
 
 from pipeline import plan
 from pipeline.config import JobConfig
-from pipeline.prepare import Prepared, prepare
+from pipeline.prepare import prepare
+from pipeline.survey import Prepared
 from transforms.attribute import attribute_shard
 from transforms.attribution.explainer import Explainer
 from transforms.isolation.bounds import Bounds

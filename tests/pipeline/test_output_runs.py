@@ -17,8 +17,8 @@ from rich.console import Console
 
 from pipeline.preview import preview
 from transforms.errors import UsageError
+from transforms.runs.verify import completeness_faults, verify_run
 from transforms.storage.place import open_place
-from transforms.verify import completeness_faults, verify_run
 
 SMALL = {"batch_size": 16}  # the same bytes in every run
 # delta, output and baseline_output are float32, as are the values: a rounding of 2^-24 for each, of sums below 32

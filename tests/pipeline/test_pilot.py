@@ -18,9 +18,9 @@ from pipeline.prepare import prepare
 from pipeline.preview import preview
 from transforms.attribution.explainer import Explainer
 from transforms.records.source import RowRange
-from transforms.shard import Shard
+from transforms.runs.shard import Shard
+from transforms.runs.verify import verify_run
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 SIZES = st.lists(st.integers(1, 300), min_size=1, max_size=6)
 

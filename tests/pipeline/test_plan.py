@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from pipeline import plan
 from pipeline.plan import Shards, rows_per_shard
-from transforms import plan_file
 from transforms.errors import AttribeamError
-from transforms.plan_file import PLAN, finished_files, read_layout, read_shards, read_sizes, write_plan
 from transforms.records.examples import Layout
 from transforms.records.source import FileSummary
-from transforms.shard import InputFile
+from transforms.runs import plan_file
+from transforms.runs.plan_file import PLAN, finished_files, read_layout, read_shards, read_sizes, write_plan
+from transforms.runs.shard import InputFile
 from transforms.storage.place import Place, open_place
 
 KINDS = {"label": pa.int8(), "kept é": pa.dictionary(pa.int32(), pa.string()), "at": pa.timestamp("us", "UTC")}
@@ -127,6 +127,8 @@ def test_a_file_is_finished_when_its_every_shard_is(written: tuple[Place, list[I
     [
         ("/a/b/c [1].parquet", "/a", "b/c [1].parquet"),
         ("/x/c.parquet", "/a", "/x/c.parquet"),
+        ("/ab/c.parquet", "/a", "/ab/c.parquet"),
+        ("/b/c.parquet", "/", "b/c.parquet"),
         ("s3://b/c.parquet", "/a", "s3://b/c.parquet"),
     ],
 )

@@ -91,6 +91,14 @@ def test_a_waterfall_goes_from_the_baseline_to_the_output() -> None:
     assert all(bar.start >= 0 and bar.start + bar.width <= 100.02 for bar in bars)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_small_steps_between_large_outputs_are_seen(sign: int) -> None:
+    """An axis from 0 to 100 would leave them one percent of it: it is cut, and the outputs begin at its edge."""
+    bars = waterfall([("a", 0.75 * sign), ("b", 0.25 * sign)], 100.0 * sign, 101.0 * sign, 0.0)
+    assert [round(bar.width) for bar in bars] == [9, 68, 23, 100]  # of 1.1: 0.1, 0.75, 0.25 and all
+    assert bars[0].start == (0 if sign > 0 else pytest.approx(100 - bars[0].width, abs=0.02))
+
+
 def test_words_are_marked_by_sign_and_size() -> None:
     shown = highlighted(["good", "bad", "the"], np.array([0.5, 0.5, -0.5, 0.0, 0.001, 0.0]))
     assert [token.mark for token in shown.tokens] == [f"p{LEVELS}", f"n{LEVELS // 2}", ""]

@@ -22,9 +22,9 @@ from datasets import launch, parts
 from pipeline.launch import run
 from transforms import attribute
 from transforms.errors import UsageError
+from transforms.runs.verify import verify_run
 from transforms.storage import listing
 from transforms.storage.place import LocalPlace, open_place
-from transforms.verify import verify_run
 
 SMALL = {"shard_bytes": 300}  # four rows a shard
 GIVEN = {"batch_size": 16}  # whose bytes do not depend on what the machine does fastest
@@ -50,7 +50,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         paths.append(path)
         return listing.open_file(path)
 
-    for module in ("transforms.attribute", "pipeline.plan", "pipeline.prepare"):
+    for module in ("transforms.attribute", "pipeline.plan", "pipeline.survey"):
         monkeypatch.setattr(f"{module}.open_file", recorded)
     return paths
 

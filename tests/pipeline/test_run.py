@@ -13,9 +13,9 @@ import pytest
 from datasets import LINEAR, QUADRATIC, attributions, launch, read
 
 from transforms.attribution.explainer import Explainer
+from transforms.runs.verify import verify_run
 from transforms.storage import manifest as names
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 SAME_REAL = 1e-6  # of the largest value: float32 sums of eight terms, each to 2^-24
 

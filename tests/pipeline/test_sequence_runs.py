@@ -20,8 +20,8 @@ from rich.console import Console
 from pipeline.evaluation import Request, evaluate
 from pipeline.preview import preview
 from transforms.errors import UsageError
+from transforms.runs.verify import completeness_faults, verify_run
 from transforms.storage.place import open_place
-from transforms.verify import completeness_faults, verify_run
 
 WEIGHTS = np.array([0.5, -2.0], np.float32)
 ROWS = 40

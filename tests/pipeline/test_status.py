@@ -14,7 +14,7 @@ from datasets import launch
 from pipeline.progress import describe
 from pipeline.status import Status, Watch, open_watch
 from transforms.errors import AttribeamError
-from transforms.plan_file import read_sizes
+from transforms.runs.plan_file import read_sizes
 from transforms.storage.place import LocalPlace, open_place
 
 

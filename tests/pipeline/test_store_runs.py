@@ -17,9 +17,9 @@ from stores import SECRETS, SHORT, Fault, Store
 from pipeline.config import JobConfig
 from pipeline.launch import run
 from transforms.errors import AttribeamError
+from transforms.runs.verify import verify_run
 from transforms.storage.own_folder import STAGED
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 # bytes that do not depend on what the machine does fastest, in several shards
 GIVEN: dict[str, Any] = {"attribution": {"batch_size": 16}, "output": {"shard_bytes": 600}, "input": {"id": "name"}}

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 from datasets import attributions, launch, read
 
+from transforms.runs.verify import verify_run
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 GOOD = 12
 # by place in the file, a value in its row and what becomes of it when float16 is written

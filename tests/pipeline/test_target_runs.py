@@ -20,8 +20,8 @@ from pipeline import main
 from pipeline.config import load_config
 from pipeline.launch import run
 from transforms.errors import UsageError
+from transforms.runs.verify import verify_run
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 NAMES = ["cat", "dög", "emu"]
 FUNCTION = """

@@ -15,8 +15,8 @@ from datasets import attributions, launch, read
 from pipeline.status import open_watch
 from transforms.attribution.explainer import Explainer
 from transforms.errors import UsageError
+from transforms.runs.verify import verify_run
 from transforms.storage.place import open_place
-from transforms.verify import verify_run
 
 K = 2
 TOP = {"target": {"top_k": K}, "batch_size": 16}

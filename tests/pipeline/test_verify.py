@@ -14,8 +14,8 @@ import pytest
 from datasets import launch
 
 from transforms.errors import AttribeamError
+from transforms.runs.verify import completeness_faults, require_valid, verify_run
 from transforms.storage.place import open_place
-from transforms.verify import completeness_faults, require_valid, verify_run
 
 
 @pytest.fixture

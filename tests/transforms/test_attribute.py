@@ -17,12 +17,14 @@ from apache_beam.utils import shared
 
 from pipeline import plan
 from pipeline.config import JobConfig
-from pipeline.prepare import Prepared, prepare
-from transforms import attribute, explained
+from pipeline.prepare import prepare
+from pipeline.survey import Prepared
+from transforms import attribute
 from transforms.attribute import AttributeShards, attribute_shard
 from transforms.attribution.explainer import Explainer
 from transforms.errors import AttribeamError
-from transforms.shard import Shard
+from transforms.explaining import explained
+from transforms.runs.shard import Shard
 from transforms.storage.manifest import quarantine_name
 from transforms.storage.place import open_place
 

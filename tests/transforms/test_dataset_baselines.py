@@ -29,9 +29,9 @@ from transforms.dataset_baselines import (
     summarize_shard,
 )
 from transforms.errors import UsageError
-from transforms.plan_file import read_shards, write_plan
-from transforms.references_file import check_references, fingerprint_of, read_references
-from transforms.shard import Shard
+from transforms.runs.plan_file import read_shards, write_plan
+from transforms.runs.references_file import check_references, fingerprint_of, read_references
+from transforms.runs.shard import Shard
 from transforms.storage.manifest import BASELINES, sha256_of
 from transforms.storage.place import Place, open_place
 

@@ -14,13 +14,13 @@ from pipeline import plan
 from pipeline.prepare import prepare
 from transforms.attribute import attribute_shard
 from transforms.attribution.explainer import Explainer
-from transforms.checked_parts import check_parts
 from transforms.errors import AttribeamError
 from transforms.finalize import RunPlan, every_shard, finalize_run
-from transforms.plan_file import write_plan
+from transforms.runs.checked_parts import check_parts
+from transforms.runs.plan_file import write_plan
+from transforms.runs.work_done import WorkDone
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
-from transforms.work_done import WorkDone
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.auditing.audit_plan import NOTABLE, AuditPlan
-from transforms.auditing.grouping import Grouping, slice_codes
+from transforms.auditing.grouping import Grouping, blocks, slice_codes
 from transforms.auditing.map_sums import MapSums, distances
 from transforms.auditing.measures import LOGARITHMIC, MeasureSums
 from transforms.auditing.moments import Doubles
@@ -71,10 +71,11 @@ class Aggregates:
     def _add_maps(self, table: pa.Table, grouping: Grouping, sliced: Mapping[str, Coded]) -> Doubles:
         """The distance of each row to its class."""
         dense = [one.column.dense(table, one.size) for one in self.plan.maps]
-        scale = _scale([values for values, _ in dense], len(table))
-        for one, maps in zip(self.plan.maps, dense, strict=True):
-            self.maps[one.column.input].add(table, maps, scale, grouping)
-        return distances(self.plan.maps, [values for values, _ in dense], class_of_rows(sliced))
+        ordered = [grouping.columns(values) for values, _ in dense]
+        scale = grouping.restored(_scale(ordered, len(table)))
+        for one, maps, columns in zip(self.plan.maps, dense, ordered, strict=True):
+            self.maps[one.column.input].add(table, maps, columns, scale, grouping)
+        return distances(self.plan.maps, [values for values, _ in dense], ordered, class_of_rows(sliced), grouping)
 
     def _count(self, kinds: list[str], grouping: Grouping) -> None:
         if LABEL in kinds and PREDICTED in kinds and len(grouping.cell):
@@ -92,8 +93,11 @@ class Aggregates:
 
 
 def _scale(maps: Sequence[Floats], rows: int) -> Doubles:
-    """1 / Σ|A| of each row over all its maps; 0 where that is 0, [rows]."""
-    total = sum((np.abs(values).sum(axis=1, dtype=np.float64) for values in maps), np.zeros(rows))
+    """1 / Σ|A| of each row over all its maps [positions, rows]; 0 where that is 0, [rows]."""
+    total = np.zeros(rows)
+    for values in maps:
+        for some in blocks(values) if rows else ():
+            total += np.abs(values[some]).sum(axis=0, dtype=np.float64)
     return np.divide(1, total, out=np.zeros(rows), where=total > 0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from transforms.auditing.grouping import Grouping
+from transforms.auditing.grouping import Grouping, blocks
 from transforms.auditing.moments import Doubles, Values
 from transforms.auditing.slicing import MAX_VALUES, OTHER, Coded, natural
 
@@ -21,8 +21,11 @@ class ClassSums:
         if not len(values):
             return
         grouping = Grouping.of([classes.codes])
-        sums = grouping.by_cell(np.add, grouping.sorted(values), np.float64)
-        counts = np.diff(grouping.starts, append=len(values))
+        columns = grouping.columns(values)
+        sums = np.empty((len(grouping.starts), len(columns)))
+        for some in blocks(columns):
+            sums[:, some] = grouping.by_cell(np.add, columns[some].astype(np.float64)).T
+        counts = grouping.rows_of_cells()
         names = [classes.values[code] for code in grouping.sorted(classes.codes)[grouping.starts]]
         for name, count, total in zip(names, counts, sums, strict=True):
             self._put(name, int(count), total)

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from transforms.auditing.audit_plan import MapPlan
 from transforms.auditing.audit_tables import QUANTILES
-from transforms.auditing.grouping import Array, Grouping
+from transforms.auditing.grouping import BLOCK_VALUES, Array, Grouping, blocks, pieces
 from transforms.auditing.moments import Doubles, Moments, Values, ratio, sample_variance
 from transforms.auditing.part_columns import Floats, Mask
 from transforms.auditing.pooling import compared
@@ -16,7 +16,7 @@ from transforms.auditing.sketch import Sketch
 from transforms.auditing.slicing import OTHER, Coded
 from transforms.auditing.tokens import TokenSums
 
-# A row's maps [rows, positions], and which of their values are its own.
+# Maps of rows [rows, positions], and which of their values are their own.
 Dense = tuple[Floats, Mask | None]
 
 
@@ -24,22 +24,30 @@ class PositionSums:
     """By slice and position: moments, shares of the row's Σ|A|, and how often it is among the strongest of its row."""
 
     def __init__(self, shift: Doubles, slices: int, strongest: int) -> None:
-        self._strongest, self.moments = min(strongest, len(shift)), Moments(shift, slices)
+        self.strongest, self.moments = min(strongest, len(shift)), Moments(shift, slices)
         self.hits = np.zeros((slices, len(shift)), np.int64)
         self._share, self._square = np.zeros((2, slices, len(shift)))
 
-    def add(self, values: Values, valid: Mask | None, scale: Doubles, grouping: Grouping) -> None:
-        """Add maps [rows, positions], in the order of the grouping's cells. Equally strong ones all count.
+    def add(self, values: Values, valid: Mask | None, scale: Doubles, least: Array, grouping: Grouping) -> None:
+        """Add maps [positions, rows], in the order of the grouping's cells. Equally strong ones all count.
 
         Args:
             scale: 1 / Σ|A| of each row, over all inputs, [rows].
+            least: magnitude that counts as strong in each row, [rows].
         """
+        if not values.size:
+            return
         self.moments.add(values, valid, grouping)
-        shares = np.abs(values) * scale[:, np.newaxis]
-        grouping.into(self._share, np.add, grouping.by_cell(np.add, shares))
-        grouping.into(self._square, np.add, grouping.by_cell(np.add, np.square(shares, out=shares)))
-        if self._strongest:
-            grouping.into(self.hits, np.add, grouping.by_cell(np.add, self._hits(values), np.int64))
+        shape = len(values), len(grouping.starts)
+        (share, square), hits = np.empty((2, *shape)), np.empty(shape, np.int64)
+        for some in blocks(values):
+            sizes = np.abs(values[some])
+            hits[some] = grouping.by_cell(np.add, sizes >= least, np.int64)
+            shares = sizes * scale
+            share[some] = grouping.by_cell(np.add, shares)
+            square[some] = grouping.by_cell(np.add, np.square(shares, out=shares))
+        for mine, found in ((self._share, share), (self._square, square), (self.hits, hits)):
+            grouping.into(mine, np.add, found)
 
     def merge(self, other: PositionSums) -> None:
         """Add what another one added."""
@@ -52,11 +60,6 @@ class PositionSums:
         """Mean and sample variance of the positions' shares, each [slices, positions]."""
         rows = self.moments.rows
         return ratio(self._share, rows), sample_variance(self._share, self._square, rows)
-
-    def _hits(self, values: Values) -> Mask:
-        sizes = np.abs(values)
-        least = np.partition(sizes, -self._strongest, axis=1)[:, -self._strongest, None]
-        return np.asarray((sizes >= least) & (sizes > 0))
 
 
 class MapSums:
@@ -76,19 +79,22 @@ class MapSums:
         self.tokens = TokenSums(plan.column, *plan.words, slices) if plan.words else None
         self._slices = slices
 
-    def add(self, table: pa.Table, dense: Dense, scale: Doubles, grouping: Grouping) -> None:
+    def add(self, table: pa.Table, dense: Dense, ordered: Floats, scale: Doubles, grouping: Grouping) -> None:
         """Add a table's rows with their maps; the grouping is theirs.
 
         Args:
+            ordered: the maps by column, in the order of the grouping's cells, [positions, rows].
             scale: 1 / Σ|A| of each row, over all inputs, [rows].
         """
         values, valid = dense
         everything = Grouping.everything(len(values))
-        ordered, scaled = grouping.sorted(values), grouping.sorted(scale)
-        own = None if valid is None else grouping.sorted(valid)
-        self.whole.add(ordered, own, scaled, everything if self.coarse else grouping)
+        scaled, strong = grouping.sorted(scale), grouping.sorted(_strong(values, self.whole.strongest))
+        own = None if valid is None else grouping.columns(valid)
+        self.whole.add(ordered, own, scaled, strong, everything if self.coarse else grouping)
         if self.coarse and self.plan.pool:
-            self.coarse.add(self.plan.pool.sums(ordered), None, scaled, grouping)
+            sums = self.plan.pool.sums(values)
+            strong = grouping.sorted(_strong(sums, self.coarse.strongest))
+            self.coarse.add(grouping.columns(sums), None, scaled, strong, grouping)
         if self.sketch:
             self.sketch.add(ordered, own, everything if self.plan.sketched == 1 else grouping)
         if self.regions:
@@ -151,24 +157,44 @@ class MapSums:
         return {name: _numbers(values) for name, values in lines.items()}
 
 
-def distances(plans: tuple[MapPlan, ...], maps: list[Floats], classes: Coded) -> Doubles:
+def distances(
+    plans: tuple[MapPlan, ...], maps: list[Floats], ordered: list[Floats], classes: Coded, grouping: Grouping
+) -> Doubles:
     """1 − the cosine between a row's maps, one after another, and the mean maps of its class, [rows]; NaN where one of
-    them is zero."""
-    product, own, mean_size = np.zeros((3, len(classes.codes)))
-    for plan, values in zip(plans, maps, strict=True):
-        found = compared(plan.column, values, None if plan.column.open else plan.comparing).astype(np.float64)
-        means = np.zeros((len(classes.values), max(found.shape[1], plan.means.shape[1])))
+    them is zero.
+
+    Args:
+        maps: [rows, positions] each.
+        ordered: the same by column, in the order of the grouping's cells.
+    """
+    codes = grouping.sorted(classes.codes)
+    product, own, mean_size = np.zeros((3, len(codes)))
+    for plan, values, columns in zip(plans, maps, ordered, strict=True):
+        found = compared(plan.column, values, None if plan.column.open else plan.comparing)
+        columns = columns if found is values else grouping.columns(found)
+        means = np.zeros((max(len(columns), plan.means.shape[1]), len(classes.values)))
         for code, name in enumerate(classes.values):
             place = plan.classes.get(name, plan.classes.get(OTHER))
             if place is not None:
-                means[code, : plan.means.shape[1]] = plan.means[place]
-        mean_size += np.square(means).sum(axis=1)[classes.codes]
-        own += np.square(found).sum(axis=1)
-        found *= means[:, : found.shape[1]][classes.codes]
-        product += found.sum(axis=1)
+                means[: plan.means.shape[1], code] = plan.means[place]
+        mean_size += np.square(means).sum(axis=0)[codes]
+        for some in blocks(columns) if columns.size else ():
+            exact = columns[some].astype(np.float64)
+            own += np.einsum("cr,cr->r", exact, exact)
+            product += np.einsum("cr,cr->r", exact, means[some].take(codes, axis=1))
     size = np.sqrt(own * mean_size)
     cosine = np.divide(product, size, out=np.full(len(size), np.nan), where=size > 0)
-    return np.asarray(1 - np.clip(cosine, -1, 1))
+    return grouping.restored(1 - np.clip(cosine, -1, 1))
+
+
+def _strong(values: Values, strongest: int) -> Array:
+    """The magnitude of the last of the so many strongest of each row [rows, positions], above 0, [rows]."""
+    found = np.full(len(values), np.inf, values.dtype)
+    for some in pieces(len(values), max(1, BLOCK_VALUES // max(1, values.shape[1]))) if strongest else ():
+        sizes = np.abs(values[some])
+        sizes.partition(values.shape[1] - strongest, axis=1)
+        found[some] = sizes[:, -strongest]
+    return np.asarray(np.maximum(found, np.finfo(values.dtype).smallest_subnormal, out=found))
 
 
 def _numbers(values: Doubles) -> pa.Array:

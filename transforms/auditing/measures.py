@@ -25,12 +25,11 @@ OCTAVES = 40
 Doubles = npt.NDArray[np.float64]
 
 
-def measures(table: pa.Table) -> tuple[Floats, Mask]:
-    """float32 [rows, measures], 0 where there is no number, and where there is one."""
-    columns = [table[name].cast(pa.float32(), safe=False).to_numpy() for name in MEASURES]
-    found = np.stack(columns, axis=1) if len(table) else np.zeros((0, len(MEASURES)), np.float32)
+def measures(table: pa.Table) -> tuple[Floats, Mask | None]:
+    """float32 [measures, rows], 0 where there is no number, and where there is one (None: everywhere)."""
+    found = np.stack([table[name].cast(pa.float32(), safe=False).to_numpy() for name in MEASURES])
     valid = np.isfinite(found)
-    return np.where(valid, found, np.float32(0)), valid
+    return (found, None) if valid.all() else (np.where(valid, found, np.float32(0)), valid)
 
 
 class Ranges:
@@ -40,12 +39,11 @@ class Ranges:
         self.least = np.full(len(MEASURES), np.inf, np.float32)
         self.largest = np.full(len(MEASURES), -np.inf, np.float32)
 
-    def add(self, values: Floats, valid: Mask) -> None:
-        """Look at rows [rows, measures]."""
-        self.least = np.minimum(self.least, np.where(valid, values, np.float32(np.inf)).min(axis=0, initial=np.inf))
-        self.largest = np.maximum(
-            self.largest, np.where(valid, values, np.float32(-np.inf)).max(axis=0, initial=-np.inf)
-        )
+    def add(self, values: Floats, valid: Mask | None) -> None:
+        """Look at rows [measures, rows]."""
+        there = True if valid is None else valid
+        self.least = np.minimum(self.least, values.min(axis=1, initial=np.inf, where=there))
+        self.largest = np.maximum(self.largest, values.max(axis=1, initial=-np.inf, where=there))
 
     def merge(self, other: Ranges) -> None:
         """Look at what another one looked at."""
@@ -95,9 +93,10 @@ class MeasureSums:
 
     def add(self, table: pa.Table, grouping: Grouping) -> None:
         """Add a table's rows; the grouping is theirs."""
-        values, valid = (grouping.sorted(part) for part in measures(table))
+        found, known = measures(table)
+        values, valid = grouping.sorted(found), None if known is None else grouping.sorted(known)
         self.moments.add(values, valid, grouping)
-        self.sketch.add(values[:, : len(SKETCHED)], valid[:, : len(SKETCHED)], grouping)
+        self.sketch.add(values[: len(SKETCHED)], None if valid is None else valid[: len(SKETCHED)], grouping)
         self._count(grouping.sorted(_statuses(table)), grouping)
         self._bin(values, valid, grouping)
 
@@ -111,16 +110,16 @@ class MeasureSums:
     def _count(self, statuses: npt.NDArray[np.int64], grouping: Grouping) -> None:
         cells, kinds = len(grouping.starts), len(STATUSES)
         counts = np.bincount(grouping.cell * kinds + statuses, minlength=cells * kinds).reshape(cells, kinds)
-        grouping.into(self.rows, np.add, np.concatenate([counts.sum(axis=1, keepdims=True), counts], axis=1))
+        grouping.into(self.rows, np.add, np.concatenate([counts.sum(axis=1, keepdims=True), counts], axis=1).T)
 
-    def _bin(self, values: Floats, valid: Mask, grouping: Grouping) -> None:
-        chosen = [MEASURES.index(name) for name in LINEAR]
-        low, width = self.plan.least, np.maximum(self.plan.largest - self.plan.least, np.finfo(np.float64).tiny)
-        places = np.clip((values[:, chosen] - low) / width * BINS, 0, BINS - 1).astype(np.int64)
-        places += BINS * (np.arange(len(LINEAR)) + len(LINEAR) * grouping.cell[:, np.newaxis])
-        cells = len(grouping.starts)
-        counts = np.bincount(places[valid[:, chosen]], minlength=cells * len(LINEAR) * BINS)
-        grouping.into(self.bins, np.add, counts.reshape(cells, len(LINEAR), BINS))
+    def _bin(self, values: Floats, valid: Mask | None, grouping: Grouping) -> None:
+        for place, name in enumerate(LINEAR):
+            row, low, cells = MEASURES.index(name), self.plan.least[place], len(grouping.starts)
+            width = max(self.plan.largest[place] - low, np.finfo(np.float64).tiny)
+            bins = np.clip((values[row] - low) / width * BINS, 0, BINS - 1).astype(np.int64)
+            bins += BINS * grouping.cell
+            counts = np.bincount(bins if valid is None else bins[valid[row]], minlength=cells * BINS)
+            grouping.into(self.bins[:, place], np.add, counts.reshape(cells, BINS).T)
 
 
 def _statuses(table: pa.Table) -> npt.NDArray[np.int64]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transforms.auditing.grouping import Array, Grouping
+from transforms.auditing.grouping import Array, Grouping, blocks
 from transforms.auditing.part_columns import Mask
 
 Doubles = npt.NDArray[np.float64]
@@ -33,25 +33,28 @@ class Moments:
         self.least, self.largest = np.full(shape, np.inf), np.full(shape, -np.inf)
 
     def add(self, values: Values, valid: Mask | None, grouping: Grouping) -> None:
-        """Add [rows, columns], in the order of the grouping's cells; those that are not valid are 0."""
+        """Add [columns, rows], in the order of the grouping's cells; those that are not valid are 0."""
+        if not values.size:
+            return
         self._count(values, valid, grouping)
-        exact = values.astype(np.float64)
-        grouping.into(self._size, np.add, grouping.by_cell(np.add, np.abs(exact)))
-        exact -= self.shift
-        if valid is not None:
-            exact *= valid
-        grouping.into(self._sum, np.add, grouping.by_cell(np.add, exact))
-        grouping.into(self._square, np.add, grouping.by_cell(np.add, np.square(exact, out=exact)))
+        size, total, square = np.empty((3, len(values), len(grouping.starts)))
+        for some in blocks(values):
+            exact = values[some].astype(np.float64)
+            size[some] = grouping.by_cell(np.add, np.abs(exact))
+            exact -= self.shift[some, np.newaxis]
+            if valid is not None:
+                exact *= valid[some]
+            total[some] = grouping.by_cell(np.add, exact)
+            square[some] = grouping.by_cell(np.add, np.square(exact, out=exact))
+        for mine, found in ((self._size, size), (self._sum, total), (self._square, square)):
+            grouping.into(mine, np.add, found)
         for extreme, ufunc, none in ((self.least, np.minimum, np.inf), (self.largest, np.maximum, -np.inf)):
-            own = values if valid is None else np.where(valid, values, np.float32(none))
+            own = values if valid is None else np.where(valid, values, values.dtype.type(none))
             grouping.into(extreme, ufunc, grouping.by_cell(ufunc, own))
 
     def _count(self, values: Values, valid: Mask | None, grouping: Grouping) -> None:
-        if valid is None:
-            counts = np.diff(grouping.starts, append=len(values))[:, np.newaxis]
-            counts = np.broadcast_to(counts, (len(counts), values.shape[1]))
-        else:
-            counts = grouping.by_cell(np.add, valid, np.int64)
+        alike = grouping.rows_of_cells()[np.newaxis]  # where all are valid, each column has as many
+        counts = alike if valid is None else grouping.by_cell(np.add, valid, np.int64)
         grouping.into(self.rows, np.add, counts)
 
     def merge(self, other: Moments) -> None:

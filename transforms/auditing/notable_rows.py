@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from transforms.auditing.part_columns import RANK
-from transforms.auditing.slicing import Codes
+from transforms.auditing.slicing import KEEP, Codes
 
 KINDS = ("worst", "atypical", "typical")
 MOST = 5
@@ -90,16 +90,19 @@ class NotableRows:
             "score": [entry.descending * (1 if KINDS[entry.kind] == "typical" else -1) for entry in self._entries],
         }
         rows = self._rows.take(pa.array([entry.row for entry in self._entries]))
-        return pa.table({**about, **{name: rows[name] for name in rows.column_names}})
+        # what was kept may be called as one of ours
+        return pa.table(about | {KEEP + name if name in about else name: rows[name] for name in rows.column_names})
 
     def _candidates(self, kind: int, score: Doubles, slices: Codes) -> Codes:
         """The rows that may be among the first of their slice."""
-        with np.errstate(invalid="ignore"):
-            near = np.flatnonzero((slices >= 0) & (score >= self._least[kind][slices]))
+        there = np.flatnonzero(np.bincount(slices + 1)[1:])
+        # mostly, few rows reach what some slice asks for
+        near = np.flatnonzero(score >= self._least[kind, there].min(initial=np.inf))
+        near = near[(slices[near] >= 0) & (score[near] >= self._least[kind][slices[near]])]
         order = near[np.lexsort((near, -score[near], slices[near]))]
         starts = np.flatnonzero(np.diff(slices[order], prepend=-1))
         rank = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))
-        return order[rank < self._most]
+        return np.asarray(order[rank < self._most])
 
     def _extend(self, entries: Sequence[_Entry], rows: pa.Table) -> None:
         offset = 0 if self._rows is None else len(self._rows)

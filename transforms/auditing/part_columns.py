@@ -181,6 +181,8 @@ def _is_words(kind: pa.DataType) -> bool:
 
 def whole(column: pa.ChunkedArray) -> pa.Array:
     """A column in one piece."""
+    if column.num_chunks == 1:
+        return column.chunk(0)
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from transforms.auditing.grouping import Grouping
+from transforms.auditing.grouping import Grouping, pieces
 from transforms.auditing.moments import Doubles, Moments
 from transforms.auditing.part_columns import Floats, MapColumn
 
 GRID = 4
 # Of a side: a corner is a quarter of both, the border an eighth on each.
 CORNER, BORDER = 4, 8
+# Of maps that are multiplied with the pixels of the regions together.
+PRODUCT_VALUES = 2**19
 
 
 @functools.cache
@@ -56,10 +58,13 @@ class RegionShares:
         self.shares = Moments(np.zeros(len(self.names)), slices)
 
     def add(self, values: Floats, grouping: Grouping) -> None:
-        """Add maps [rows, positions], in the order of the grouping's cells; the shares of a row of zeros are 0."""
-        sizes = np.abs(values).astype(np.float64)
-        total = sizes.sum(axis=1, keepdims=True)
-        shares = np.divide(sizes @ self._pixels, total, out=np.zeros((len(values), len(self.names))), where=total > 0)
+        """Add maps [positions, rows], in the order of the grouping's cells; the shares of a row of zeros are 0."""
+        own, total = np.empty((len(self.names), values.shape[1])), np.empty(values.shape[1])
+        for some in pieces(values.shape[1], max(1, PRODUCT_VALUES // max(1, len(values)))):
+            sizes = np.abs(values[:, some]).astype(np.float64)
+            total[some] = sizes.sum(axis=0)
+            own[:, some] = self._pixels.T @ sizes
+        shares = np.divide(own, total, out=np.zeros(own.shape), where=total > 0)
         self.shares.add(shares, None, grouping)
 
     def merge(self, other: RegionShares) -> None:

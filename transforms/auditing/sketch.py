@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from transforms.auditing.grouping import Array, Grouping
+from transforms.auditing.grouping import Array, Grouping, blocks
 from transforms.auditing.part_columns import Floats, Mask
+from transforms.auditing.slicing import Codes
 
 MANTISSA = 23
 Doubles = npt.NDArray[np.float64]
@@ -57,13 +58,14 @@ class Buckets:
         """The largest distance of a value from the middle of its bucket, relative to the value."""
         return 1.0 / ((2 << self.bits) + 1)
 
-    def positions(self, values: Floats) -> npt.NDArray[np.int32]:
-        """float32 [rows, columns] → the bucket of each."""
+    def positions(self, values: Floats, columns: slice) -> npt.NDArray[np.int32]:
+        """float32 [columns, rows], of some of the columns → the bucket of each."""
         bits = np.ascontiguousarray(values).view(np.int32)
         sign = bits >> 31
         key = (bits & np.int32(0x7FFFFFFF)) >> np.int32(MANTISSA - self.bits)
-        key -= self.least - np.int32(1)
-        np.clip(key, 0, self.half, out=key)
+        key -= self.least[columns, np.newaxis] - np.int32(1)
+        np.maximum(key, 0, out=key)
+        np.minimum(key, self.half, out=key)
         key ^= sign
         key -= sign
         return np.asarray(key + np.int32(self.half))
@@ -89,27 +91,30 @@ class Sketch:
         self.counts = np.zeros((slices, len(buckets.least), buckets.count), np.int64)
 
     def add(self, values: Floats, valid: Mask | None, grouping: Grouping) -> None:
-        """Count float32 [rows, columns], in the order of the grouping's cells."""
-        columns, count = len(self.buckets.least), self.buckets.count
-        places = self.buckets.positions(values) + np.arange(columns) * count
-        size, folds = columns * count, grouping.folds
-        # by one kind after another: a table of all cells would be far larger than the values are many
-        for kind, coarser in grouping.derived():
-            fold = folds[kind]
-            number = np.full(len(self.counts) + 1, -1)
-            number[fold.slices] = np.arange(len(fold.slices))
-            of_row = number[fold.of_cell][grouping.cell][:, np.newaxis]
-            counted = of_row >= 0 if valid is None else (of_row >= 0) & valid
-            chosen = places + of_row * size
-            flat = chosen.ravel() if counted.all() else chosen[np.broadcast_to(counted, chosen.shape)]
-            own = np.bincount(flat, minlength=len(fold.slices) * size).reshape(len(fold.slices), columns, count)
-            self.counts[fold.slices] += own
-            first = fold.order[fold.starts]
-            for other in coarser:
-                into = folds[other].of_cell[first]
-                for place, part in zip(into.tolist(), own, strict=True):
-                    if place >= 0:
-                        self.counts[place] += part
+        """Count float32 [columns, rows], in the order of the grouping's cells."""
+        if not values.size:
+            return
+        # a table of all cells would be far larger than the values are many
+        joined = grouping.joined(values.shape[1] // (2 * self.buckets.count))
+        for some in blocks(values):
+            places = self.buckets.positions(values[some], some).astype(np.intp)
+            places += np.arange(len(places))[:, np.newaxis] * self.buckets.count
+            for of_row, kinds in joined:
+                own = self._counted(places, None if valid is None else valid[some], of_row)
+                for fold, coarser, ranks in kinds:
+                    part = np.zeros((len(fold.slices), *own.shape[1:]), np.int64)
+                    _put(part, ranks, own)
+                    self.counts[fold.slices, some] += part
+                    for other in coarser:
+                        _put(self.counts[:, some], other.of_cell, part)
+
+    def _counted(self, places: Array, valid: Mask | None, of_row: Codes) -> Array:
+        """[columns, rows] of buckets → [groups of rows, columns, buckets]."""
+        shape = int(of_row.max()) + 1, len(places), self.buckets.count
+        size = shape[1] * shape[2]
+        chosen = places + of_row * size
+        flat = chosen.ravel() if valid is None else chosen[valid]
+        return np.bincount(flat, minlength=shape[0] * size).reshape(shape)
 
     def merge(self, other: Sketch) -> None:
         """Count what another one counted."""
@@ -134,3 +139,10 @@ class Sketch:
         with np.errstate(invalid="ignore", divide="ignore"):
             middle = np.where(low + high > 0, 2 * low * high / (low + high), 0.0)
         return np.concatenate([-middle[:, ::-1], np.zeros((len(low), 1)), middle], axis=1)
+
+
+def _put(counts: Array, slices: Codes, own: Array) -> None:
+    """Add the counts of each slice where they belong; −1: nowhere."""
+    for place, part in zip(slices.tolist(), own, strict=True):
+        if place >= 0:
+            counts[place] += part

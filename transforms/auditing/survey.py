@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from transforms.auditing.class_means import ClassSums
 from transforms.auditing.measures import Ranges, measures
-from transforms.auditing.part_columns import LABEL, NONFINITE, PREDICTED, MapColumn, PartColumns
+from transforms.auditing.part_columns import LABEL, NONFINITE, PREDICTED, Floats, MapColumn, PartColumns
 from transforms.auditing.pooling import compared, comparing_pool
 from transforms.auditing.row_hashes import RepeatedHashes, row_hashes
 from transforms.auditing.slicing import ALL, Coded, SliceCounts, slice_columns
@@ -21,8 +21,8 @@ from transforms.auditing.tokens import WordCounts
 
 # Positions of a map whose number is known from the rows only.
 MOST_POSITIONS = 2**16
-# Values of maps that are looked at together: what fits into a processor's cache.
-CHUNK_VALUES = 2**20
+# Values of maps that are looked at together: rows enough that a combination of slices has several of them.
+CHUNK_VALUES = 2**22
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +70,7 @@ class MapSurvey:
         values, _ = self.column.dense(table, min(needed, MOST_POSITIONS) if self.column.open else needed)
         self.rows += len(table)
         width = values.shape[1]
-        np.maximum(self.largest[:width], values.max(axis=0, initial=0), out=self.largest[:width])
-        np.maximum(self.largest[:width], -values.min(axis=0, initial=0), out=self.largest[:width])
+        np.maximum(self.largest[:width], _magnitudes(values), out=self.largest[:width])
         self.classes.add(compared(self.column, values, self._pool), classes)
 
     def merge(self, other: MapSurvey) -> None:
@@ -145,6 +144,18 @@ class Survey:
         for rows in chunks(len(table), size, self.limits.chunk_values):
             part = table.slice(rows.start, rows.stop - rows.start)
             found.add(part, Coded(classes.values, classes.codes[rows]))
+
+
+def _magnitudes(values: Floats) -> Floats:
+    """The largest of each position, [rows, positions] → [positions]."""
+    if not values.size:
+        return np.zeros(values.shape[1], np.float32)
+    rows, width = values.shape
+    several = max(1, min(rows, 1024 // width))  # over a short axis numpy is slow
+    long = values[: rows - rows % several].reshape(-1, several * width)
+    found = np.maximum(long.max(axis=0, initial=0), -long.min(axis=0, initial=0)).reshape(several, width)
+    rest = np.abs(values[rows - rows % several :])
+    return np.asarray(np.concatenate([found, rest]).max(axis=0, initial=0))
 
 
 def chunks(rows: int, size: int, values: int) -> list[slice]:

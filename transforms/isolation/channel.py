@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from transforms import errors
-from transforms.work_done import ShardResult
+from transforms.runs.work_done import ShardResult
 
 KINDS = {kind.__name__: kind for kind in (errors.AttribeamError, errors.UsageError, errors.StoreError)}
 

@@ -12,19 +12,19 @@ from typing import Any
 
 from transforms.attribute import attribute_shard, read_examples
 from transforms.attribution.explainer import Explainer
-from transforms.attribution_job import AttributionJob
 from transforms.errors import AttribeamError
-from transforms.explained import SourceRows
+from transforms.explaining.explained import SourceRows
+from transforms.explaining.model_files import load_explainer
+from transforms.explaining.trial import try_one_batch
 from transforms.isolation.channel import Channel, from_error, from_result
 from transforms.isolation.oversight import Oversight
 from transforms.isolation.poison import Poison, healthy, refusals
-from transforms.model_files import load_explainer
 from transforms.records.examples import Examples, Refusal
-from transforms.references_file import read_references
-from transforms.shard import Shard
+from transforms.runs.attribution_job import AttributionJob
+from transforms.runs.references_file import read_references
+from transforms.runs.shard import Shard
+from transforms.runs.work_done import Tally
 from transforms.storage.place import open_place
-from transforms.trial import try_one_batch
-from transforms.work_done import Tally
 
 LOOK_S = 0.25
 # The parent kills a child that says nothing after `shard_s`; a child without a parent ends itself so much later.

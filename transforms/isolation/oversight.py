@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from transforms.attribution_job import AttributionJob
 from transforms.records.examples import Examples, Refusal
-from transforms.shard import Shard
+from transforms.runs.attribution_job import AttributionJob
+from transforms.runs.shard import Shard
 
 
 @dataclasses.dataclass(frozen=True)

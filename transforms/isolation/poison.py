@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from transforms.errors import Fault
 from transforms.records.examples import Refusal
 from transforms.records.source import RowRange
-from transforms.shard import Shard
+from transforms.runs.shard import Shard
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,12 +15,12 @@ from collections.abc import Mapping, Sequence
 from multiprocessing import Pipe
 from typing import Any
 
-from transforms.attribution_job import AttributionJob
 from transforms.errors import AttribeamError, Fault
 from transforms.isolation.bounds import Bounds
 from transforms.isolation.channel import to_error
 from transforms.isolation.poison import Poison
-from transforms.shard import Shard
+from transforms.runs.attribution_job import AttributionJob
+from transforms.runs.shard import Shard
 
 # How often the memory of a child is looked at, which may grow by some GB in a second.
 LOOK_S = 0.05

@@ -8,13 +8,15 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transforms.attribution_job import AttributionJob
 from transforms.errors import AttribeamError
 from transforms.isolation.channel import to_result
 from transforms.isolation.poison import Poison
 from transforms.isolation.process import Child, Died
-from transforms.shard import Shard
-from transforms.work_done import ShardResult
+from transforms.runs.attribution_job import AttributionJob
+from transforms.runs.shard import Shard
+from transforms.runs.work_done import ShardResult
+from transforms.storage import own_folder
+from transforms.storage.place import open_place
 
 log = logging.getLogger(__name__)
 # Rows of a shard looked for one by one, each at the price of a new process or two; then the whole shard is refused.
@@ -26,7 +28,7 @@ class IsolatedShards:
 
     def __init__(self, job: AttributionJob) -> None:
         assert job.isolation is not None
-        self._job, self._bounds = job, job.isolation
+        self._job, self._bounds, self._scratch = job, job.isolation, open_place(job.root).scratch_parent()
         self._lock, self._child = threading.Lock(), list[Child]()
 
     def attribute(self, shard: Shard) -> ShardResult:
@@ -47,11 +49,13 @@ class IsolatedShards:
                 except Died as death:
                     failures += 1
                     log.warning("%s: %s", shard.name, death.fault.message)
+                    # each may have left as much as a part; a run of many deaths would fill the disk
+                    own_folder.sweep(self._scratch, own_folder.SCRATCH)
                     if failures >= self._bounds.attempts:
                         poison = self._blamed(shard, death, poison, failures)
 
     def try_one_batch(self, shard: Shard) -> None:
-        """As in `transforms.trial`; that a row of the first kills its process is left for the run to deal with."""
+        """As in `explaining.trial`; that a row of the first kills its process is left for the run to deal with."""
         with self._lock:
             try:
                 self._ask("try", shard)

@@ -66,6 +66,12 @@ class ExamplesConfig(Settings):
         """`image: pixels` is short for `image: {column: pixels}`."""
         if not isinstance(value, dict):
             return value
+        for name, spec in value.items():
+            if isinstance(spec, list) or (isinstance(spec, dict) and "columns" in spec):
+                raise ValueError(
+                    f"{name}: an input comes from one column; put several into one of lists, in pandas: table['x'] = "
+                    "list(table[['a', 'b']].to_numpy('float32'))"
+                )
         return {name: {"column": spec} if isinstance(spec, str) else spec for name, spec in value.items()}
 
 

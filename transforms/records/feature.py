@@ -78,6 +78,8 @@ class Feature:
     @property
     def wants(self) -> str:
         """The shape and its size, for messages: `28x28x1 = 784`."""
+        if len(self.shape) == 1:
+            return f"a list of {self.size}"
         return f"{'x'.join(map(str, self.shape))} = {self.size}" if self.shape else "one value"
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -69,12 +69,14 @@ class Totals:
 
     Attributes:
         rounding: what rounding to float16 changed of a row, the largest over the rows and their sum; (0, 0) in float32.
+        source_rows: of the input, which row each is of, int64 [rows].
     """
 
     rows: int
     gradients: int
     by_status: Mapping[str, int]
     rounding: tuple[float, float]
+    source_rows: npt.NDArray[np.int64] = dataclasses.field(compare=False)
 
 
 def part_schema(
@@ -119,15 +121,15 @@ def _opened(file: BinaryIO, name: str) -> tuple[pq.ParquetFile, dict[str, str]]:
     return parquet, {key.removeprefix(PREFIX): value for key, value in plain.items() if key.startswith(PREFIX)}
 
 
-def read_codes(file: BinaryIO, name: str) -> Counter[str]:
-    """Read a whole quarantine file, every page against its checksum: how many rows it holds, by code.
+def read_refused(file: BinaryIO, name: str) -> list[tuple[int, str]]:
+    """Read a whole quarantine file, every page against its checksum: of each row, its place in the input and its code.
 
     Raises:
         AttribeamError: E_PART_DAMAGED.
     """
     try:
         table = pq.ParquetFile(file, page_checksum_verification=True).read(use_threads=False)
-        return Counter(table["code"].to_pylist())
+        return list(zip(_source_rows(table).tolist(), table["code"].to_pylist(), strict=True))
     except (*_DAMAGE, KeyError) as error:
         raise damaged(name, "a page of it cannot be read, or its checksum is wrong") from error
 
@@ -138,12 +140,13 @@ def read_totals(file: BinaryIO, name: str) -> tuple[dict[str, str], Totals]:
     Raises:
         AttribeamError: E_PART_DAMAGED.
     """
-    rows, gradients, by_status, rounding = 0, 0, dict.fromkeys(STATUSES, 0), (0.0, 0.0)
+    gradients, by_status, rounding = 0, dict.fromkeys(STATUSES, 0), (0.0, 0.0)
+    sources = [np.empty(0, np.int64)]
     parquet, about = _opened(file, name)
     try:
         for group in range(parquet.num_row_groups):
             table = parquet.read_row_group(group, use_threads=False)
-            rows += table.num_rows
+            sources.append(_source_rows(table))
             gradients += pc.sum(table["steps"]).as_py() or 0
             for entry in table["status"].value_counts().to_pylist():
                 by_status[entry["values"]] += entry["counts"]
@@ -152,7 +155,14 @@ def read_totals(file: BinaryIO, name: str) -> tuple[dict[str, str], Totals]:
                 rounding = max(rounding[0], lost.max(initial=0)), rounding[1] + lost.sum()
     except (*_DAMAGE, KeyError) as error:
         raise damaged(name, "a page of it cannot be read, or its checksum is wrong") from error
-    return about, Totals(rows, gradients, by_status, (float(rounding[0]), float(rounding[1])))
+    source_rows = np.concatenate(sources)
+    return about, Totals(len(source_rows), gradients, by_status, (float(rounding[0]), float(rounding[1])), source_rows)
+
+
+def _source_rows(table: pa.Table) -> npt.NDArray[np.int64]:
+    """Int64 [rows]; -1, which is none, where it does not say."""
+    found: npt.NDArray[np.int64] = table["source_row"].cast(pa.int64()).fill_null(-1).to_numpy()
+    return found
 
 
 def damaged(name: str, what: str) -> AttribeamError:

@@ -205,3 +205,10 @@ def same(found: pa.Table, expected: pa.Table, name: str) -> None:
             np.testing.assert_allclose(mine.to_numpy(), theirs.to_numpy(), rtol=EXACT, atol=EXACT, err_msg=column)
         else:  # as text, in which a NaN of a list is itself
             assert str(mine.to_pylist()) == str(theirs.to_pylist()), (name, column)
+
+
+def test_a_kept_column_called_as_one_of_the_table_s_own_stands_beside_it(rows: pa.Table, audit: AuditTables) -> None:
+    renamed = rows.rename_columns(["score" if name == "age" else name for name in rows.column_names])
+    found = whole_audits.audited(renamed)["rows"]
+    assert found["keep:score"].equals(audit["rows"]["age"])
+    assert found["score"].equals(audit["rows"]["score"])

@@ -93,5 +93,5 @@ def tell(connection: Connection, **message: Any) -> None:
 class Job:
     """What a child of this kind, and `IsolatedShards`, want to know."""
 
-    def __init__(self, poisonous: Mapping[Any, str], isolation: Any, mark: str = "") -> None:
-        self.poisonous, self.isolation, self.mark = poisonous, isolation, mark
+    def __init__(self, poisonous: Mapping[Any, str], isolation: Any, root: str) -> None:
+        self.poisonous, self.isolation, self.root, self.mark = poisonous, isolation, root, f"{root}-mark"

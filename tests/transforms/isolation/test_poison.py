@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from transforms.errors import Fault
 from transforms.isolation.poison import Poison, healthy, refusals
 from transforms.records.source import RowRange
-from transforms.shard import Shard
+from transforms.runs.shard import Shard
 
 FAULT = Fault("E_POISON_CRASH", "it died")
 ROWS = RowRange(5, 17, offset=99, offset_row=3)

@@ -5,8 +5,10 @@ These processes load no model; `tests/pipeline/test_isolated_runs.py` and `tests
 
 from __future__ import annotations
 
+import os
 import pathlib
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,8 +23,9 @@ from transforms.isolation import process
 from transforms.isolation.bounds import Bounds
 from transforms.isolation.shards import IsolatedShards
 from transforms.records.source import RowRange
-from transforms.shard import Shard
-from transforms.work_done import ShardResult
+from transforms.runs.shard import Shard
+from transforms.runs.work_done import ShardResult
+from transforms.storage import own_folder
 
 ROWS = 12
 MEMORY, SHARD_S = 400 * 2**20, 3.0
@@ -45,7 +48,7 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> Iterato
     made = list[IsolatedShards]()
 
     def new(poisonous: Any, attempts: int = 1) -> IsolatedShards:
-        job: Any = children.Job(poisonous, Bounds(SHARD_S, MEMORY, attempts), str(tmp_path / "mark"))
+        job: Any = children.Job(poisonous, Bounds(SHARD_S, MEMORY, attempts), str(tmp_path / "out"))
         made.append(IsolatedShards(job))
         return made[-1]
 
@@ -80,6 +83,17 @@ def test_a_process_serves_one_shard_after_the_other(isolated: Made) -> None:
 def test_what_happens_once_costs_no_row(isolated: Made) -> None:
     assert outcome(isolated({7: "once"}, attempts=2).attribute(shard())) == (ROWS, 0, {})
     assert outcome(isolated({7: "once"}, attempts=1).attribute(shard())) == (ROWS, 0, {})
+
+
+def test_what_dead_processes_left_is_removed_while_the_run_goes_on(isolated: Made, tmp_path: pathlib.Path) -> None:
+    left = tmp_path / "out/_scratch" / f"{own_folder.SCRATCH}of-a-dead-one"
+    left.mkdir(parents=True)
+    (left / "part").write_bytes(b"half of it")
+    os.utime(left, (time.time() - 2 * own_folder.GRACE_S,) * 2)
+    used = own_folder.OwnFolder(left.parent, own_folder.SCRATCH)
+    os.utime(used.path, (time.time() - 2 * own_folder.GRACE_S,) * 2)
+    isolated({7: "abort"}).attribute(shard())
+    assert [*left.parent.iterdir()] == [used.path]
 
 
 def test_where_no_row_is_to_blame_alone_the_shard_is_refused(isolated: Made) -> None:

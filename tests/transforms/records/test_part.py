@@ -72,7 +72,9 @@ def test_a_part_tells_what_it_holds(path: pathlib.Path) -> None:
     data = written(path, rows(kind), rows(kind, 2, "flat"))
     metadata, count = part.read_footer(io.BytesIO(data), "part-x")
     assert (count, metadata) == (7, {key.removeprefix(part.PREFIX): value for key, value in ABOUT.metadata().items()})
-    assert totals(data) == part.Totals(7, 10 + 1, {"ok": 5, "unconverged": 0, "flat": 2, "nonfinite": 0}, (0.0, 0.0))
+    by_status, rows_of = {"ok": 5, "unconverged": 0, "flat": 2, "nonfinite": 0}, np.array([0, 1, 2, 3, 4, 0, 1])
+    assert totals(data) == part.Totals(7, 10 + 1, by_status, (0.0, 0.0), rows_of)
+    assert totals(data).source_rows.tolist() == rows_of.tolist()
 
 
 def test_what_rounding_changed_is_added_up(path: pathlib.Path) -> None:
@@ -129,7 +131,7 @@ def test_refused_rows_in_the_order_of_the_input(path: pathlib.Path) -> None:
         {"row_id": "b", "source_file": "a.parquet", "source_row": 4, "code": "E_B", "message": "two"},
     ]
     with path.open("rb") as file:
-        assert part.read_codes(file, "part-x") == {"E_A": 1, "E_B": 1}
+        assert part.read_refused(file, "part-x") == [(2, "E_A"), (4, "E_B")]
         assert part.read_footer(file, "part-x")[0]["shard"] == "3"
     pq.write_table(pa.table({"row_id": ["a"]}), path)
-    assert code_of(lambda: part.read_codes(io.BytesIO(path.read_bytes()), "part-x")) == "E_PART_DAMAGED"
+    assert code_of(lambda: part.read_refused(io.BytesIO(path.read_bytes()), "part-x")) == "E_PART_DAMAGED"

@@ -38,6 +38,13 @@ def test_a_folder_gives_all_but_hidden_files_sorted(folder: pathlib.Path) -> Non
     assert list_files([f"{folder}/"]) == wanted
 
 
+def test_links_that_lead_to_folders_or_nowhere_are_no_files(folder: pathlib.Path) -> None:
+    before = list_files([str(folder)])
+    (folder / "elsewhere").symlink_to(folder / "sub")
+    (folder / "nowhere").symlink_to(folder / "none")
+    assert list_files([str(folder)]) == before
+
+
 def test_a_glob_gives_its_matches_sorted_and_each_file_once(folder: pathlib.Path) -> None:
     assert list_files([f"{folder}/shard*.parquet"]) == [
         str(folder / "shard1.parquet"),

@@ -101,3 +101,20 @@ def test_what_is_no_json_object_is_damaged(place: Place, content: bytes) -> None
 def test_a_json_object_is_read(place: Place) -> None:
     place.publish_bytes(names.to_json({"rows": 3}), names.RUN)
     assert names.read_json(place, names.RUN) == {"rows": 3}
+
+
+def test_a_manifest_of_other_files_does_not_become_final(place: Place) -> None:
+    place.publish_bytes(names.to_json({"files_sha256": {names.FILES: "1"}}), names.MANIFEST)
+    with pytest.raises(AttribeamError) as error:
+        names.write_success(place, names.to_json({"files_sha256": {names.FILES: "2"}}))
+    assert code_of(error) == "E_RUN_STALE"
+    assert not place.exists(names.SUCCESS)
+
+
+@pytest.mark.parametrize("fingerprint", [None, 7, "f" * 63, "g" * 64])
+def test_a_run_without_its_fingerprint_is_damaged(place: Place, fingerprint: object) -> None:
+    run = {"fingerprint": fingerprint, "decides": {}, "config": {}, "files_sha256": {}}
+    place.publish_bytes(names.to_json(run), names.RUN)
+    with pytest.raises(AttribeamError, match="fingerprint") as error:
+        names.read_run(place)
+    assert code_of(error) == "E_RUN_DAMAGED"

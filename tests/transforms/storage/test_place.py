@@ -56,6 +56,14 @@ def test_names_never_include_scratch(place: Place) -> None:
     assert not scratch.exists()
 
 
+def test_a_folder_is_cleared_of_all_and_only_what_is_in_it(place: Place) -> None:
+    for name in ("_draft/a", "_draft/b/c", "_drafted", "part"):
+        place.publish_bytes(b"x", name)
+    place.clear("_draft/")
+    place.clear("_nothing/")
+    assert sorted(place.names()) == ["_drafted", "part"]
+
+
 def test_a_damaged_file_is_set_aside_whole(place: Place) -> None:
     place.publish_bytes(b"x" * 70_000, "part [1]")
     place.set_aside("part [1]", "_quarantine/damaged/1-part")

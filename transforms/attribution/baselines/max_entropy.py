@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import tensorflow as tf
 from transforms.attribution.baseline_config import EntropySearch, MaxEntropyBaseline, draws
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.model.model import Model
+from transforms.attribution.model.model_input import ModelInput
 from transforms.attribution.model.probabilities import (
     Reading,
     entropy_share,
@@ -66,25 +67,38 @@ def check_max_entropy(config: AttributionConfig, model: Model) -> None:
     Raises:
         UsageError: E_BASELINE_ENTROPY.
     """
-    listed = {spec.name: [one for one, _ in draws(config.baseline_of(spec.name))] for spec in model.explained}
+    searched = check_search(config, model.explained, model.held)
+    if searched and model.classes == 1 and not (known_reading(model) or searched.max_entropy.output):
+        raise _refused(
+            "the model has one output, which may be any number. If it is a probability or a logit, say so:"
+            " model.activation: sigmoid, or {max_entropy: {output: probabilities | logits}}"
+        )
+
+
+def check_search(
+    config: AttributionConfig, explained: Sequence[ModelInput], held: Sequence[ModelInput]
+) -> MaxEntropyBaseline | None:
+    """What is looked for, if anything; refuse what cannot be, whatever the model's output is.
+
+    Raises:
+        UsageError: E_BASELINE_ENTROPY.
+    """
+    listed = {spec.name: [one for one, _ in draws(config.baseline_of(spec.name))] for spec in explained}
     places = {
         name: [(place, one) for place, one in enumerate(singles) if isinstance(one, MaxEntropyBaseline)]
         for name, singles in listed.items()
     }
     searched = next((one for found in places.values() for _, one in found), None)
     if searched is None:
-        return
+        return None
     if any(found != next(iter(places.values())) for found in places.values()):
         raise _refused(f"it is looked for over all explained inputs at once; give it to each of {sorted(places)}")
     if any(one != searched for found in places.values() for _, one in found):
         raise _refused("one input of the greatest entropy is looked for; give it the same settings everywhere")
-    if held := [spec.name for spec in model.inputs if not spec.explained]:
-        raise _refused(f"the model is held at its inputs {held}, which differ from row to row")
-    if model.classes == 1 and not (known_reading(model) or searched.max_entropy.output):
-        raise _refused(
-            "the model has one output, which may be any number. If it is a probability or a logit, say so:"
-            " model.activation: sigmoid, or {max_entropy: {output: probabilities | logits}}"
-        )
+    if held:
+        names = [spec.name for spec in held]
+        raise _refused(f"the model is held at its inputs {names}, which differ from row to row")
+    return searched
 
 
 def search(model: Model, domains: Mapping[str, Domain], settings: EntropySearch) -> dict[str, Values]:

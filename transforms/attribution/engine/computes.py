@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.engine.batching import MAX_POINTS, Batching, first_points
-from transforms.attribution.engine.calls import nodes_in_slot
+from transforms.attribution.engine.batching import Batching, first_points
+from transforms.attribution.engine.call_size import check_batch_size, slot_nodes, whole_slots
 from transforms.attribution.engine.compute import Compute
 from transforms.attribution.engine.device import Turn
 from transforms.attribution.engine.kernel import Kernel, Shape
@@ -19,7 +19,6 @@ from transforms.attribution.methods.method import Method
 from transforms.attribution.methods.rules import Level
 from transforms.attribution.model.bfloat16 import in_bfloat16
 from transforms.attribution.model.model import Model
-from transforms.errors import UsageError
 
 
 class Computes:
@@ -39,12 +38,7 @@ class Computes:
         self._creating = threading.Lock()
         self._computes: dict[tuple[bool, tuple[Shape, ...]], Compute] = {}
         self._refusals = Refusals()
-        if model.batch and config.batch_size not in ("auto", model.batch):
-            raise UsageError(
-                "E_BATCH_SIZE",
-                f"attribution.batch_size is {config.batch_size}, but the model takes batches of exactly {model.batch};"
-                " leave it at auto, or export the model with a symbolic batch dimension",
-            )
+        check_batch_size(config, model.batch)
         self.nodes(method.levels)
 
     def __iter__(self) -> Iterator[Compute]:
@@ -60,17 +54,12 @@ class Computes:
 
     def nodes(self, levels: Sequence[Level]) -> int:
         """Of a slot."""
-        overlap = self._method.integrand.overlap
-        if self._model.batch:
-            return nodes_in_slot(levels, self._model.batch, True, overlap)
-        size = self._config.batch_size
-        return nodes_in_slot(levels, MAX_POINTS if size == "auto" else size, False, overlap)
+        return slot_nodes(self._config, self._method, levels, self._model.batch)
 
     def batch_size(self, shapes: Sequence[Shape]) -> int:
         """Gradients computed in one call, at present; in the lower precision, if any."""
         points = self.of(shapes, self.lower is not None).batching.points
-        nodes = 1 if self._method.sequential else self.nodes(self._method.levels)
-        return max(1, points // nodes) * nodes if points >= nodes else points
+        return whole_slots(points, self._config, self._method, self._model.batch)
 
     def traces(self) -> int:
         """Programs that TensorFlow traced so far."""

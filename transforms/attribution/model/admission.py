@@ -10,7 +10,7 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from transforms.attribution.config import ModelConfig
 from transforms.attribution.model import anatomy
@@ -40,7 +40,7 @@ def admitted(config: ModelConfig) -> Iterator[tuple[str, str]]:
     with _private_copy(config.path, kind) as path:
         try:
             found = anatomy.digest(path)
-            _check_digest(config, found)
+            check_digest(config, found)
             if not config.trust:
                 _check_risks(path, kind, found)
             yield path, found
@@ -48,7 +48,12 @@ def admitted(config: ModelConfig) -> Iterator[tuple[str, str]]:
             raise UsageError(error.code, error.message.replace(path, config.path)) from error
 
 
-def _check_digest(config: ModelConfig, found: str) -> None:
+def check_digest(config: ModelConfig, found: str) -> None:
+    """Refuse a model of another sha256 than was asked for.
+
+    Raises:
+        UsageError: E_MODEL_DIGEST.
+    """
     if config.sha256 not in (None, found):
         raise UsageError(
             "E_MODEL_DIGEST",
@@ -63,12 +68,24 @@ def _check_risks(path: str, kind: anatomy.Kind, digest: str) -> None:
     place = pathlib.Path(path)
     found = read_saved_model_risks(place) if kind == "saved_model" else read_keras_risks(place) or weight_risks(place)
     if found:
-        more = f"; and {len(found) - SHOWN_RISKS} more" if len(found) > SHOWN_RISKS else ""
-        raise UsageError(
-            "E_MODEL_RISKY",
-            f"{path} could do more than arithmetic; if you trust who made it, set model.trust: true (of a finished run:"
-            f" evaluate --trust {digest}). Found: {'; '.join(found[:SHOWN_RISKS])}{more}",
-        )
+        raise _risky(path, digest, found)
+
+
+def refusal(config: ModelConfig, found: anatomy.Anatomy) -> UsageError | None:
+    """E_MODEL_RISKY, if that is what whoever loads the model will meet; told by its files, where they are now."""
+    risks = found.risks
+    if not risks and found.kind == "keras":
+        risks = weight_risks(pathlib.Path(found.path))
+    return _risky(config.path, found.digest, risks) if risks and not config.trust else None
+
+
+def _risky(path: str, digest: str, found: Sequence[str]) -> UsageError:
+    more = f"; and {len(found) - SHOWN_RISKS} more" if len(found) > SHOWN_RISKS else ""
+    return UsageError(
+        "E_MODEL_RISKY",
+        f"{path} could do more than arithmetic; if you trust who made it, set model.trust: true (of a finished run:"
+        f" evaluate --trust {digest}). Found: {'; '.join(found[:SHOWN_RISKS])}{more}",
+    )
 
 
 @contextlib.contextmanager

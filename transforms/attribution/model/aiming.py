@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from transforms.attribution import targets
 from transforms.attribution.config import AttributionConfig
 from transforms.attribution.model.model import Model
-from transforms.attribution.model.objective import objective_of
+from transforms.attribution.model.objective import Objective, Output, objective_of
 
 
 def aim(model: Model, config: AttributionConfig, trusted: Collection[str]) -> tuple[Model, AttributionConfig]:
@@ -19,8 +19,25 @@ def aim(model: Model, config: AttributionConfig, trusted: Collection[str]) -> tu
     Raises:
         UsageError: E_TARGET_*, E_MODEL_OUTPUT_SHAPE, E_CODE_*.
     """
-    target = targets.by_index(config.target, model.output.names)
-    aimed = config.model_copy(update={"target": target})
-    objective = objective_of(target, model.output, trusted)
-    targets.check_target(aimed.entry, objective.classes)
-    return model.aimed_at(objective), aimed
+    aimed = by_index(config, model.output.names)
+    return model.aimed_at(checked_objective(aimed, model.output, trusted)), aimed
+
+
+def by_index(config: AttributionConfig, names: Sequence[str]) -> AttributionConfig:
+    """The configuration without names of classes.
+
+    Raises:
+        UsageError: E_TARGET_NAME.
+    """
+    return config.model_copy(update={"target": targets.by_index(config.target, names)})
+
+
+def checked_objective(config: AttributionConfig, output: Output, trusted: Collection[str]) -> Objective:
+    """What a configuration without names explains of an output.
+
+    Raises:
+        UsageError: E_TARGET_*, E_MODEL_OUTPUT_SHAPE, E_CODE_*.
+    """
+    objective = objective_of(config.target, output, trusted)
+    targets.check_target(config.entry, objective.classes)
+    return objective

@@ -14,11 +14,18 @@ Shape = tuple[int | None, ...]
 
 @dataclasses.dataclass(frozen=True)
 class TensorInfo:
-    """An input or output: `shape` has the batch dimension first; None when not even its rank is known."""
+    """An input or output.
+
+    Attributes:
+        shape: the batch dimension first; None when not even its rank is known.
+        only_cast: of an integer input, whether the model does nothing with it but cast it to a float; None where the
+            files do not tell.
+    """
 
     name: str
     shape: Shape | None
     dtype: str
+    only_cast: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +46,7 @@ class LayerInfo:
         output: the shape of its first output, the batch dimension first; None when the files do not say.
         affine: `affine` where all up to its output is affine in one input, `affine, then relu` where its activation
             ends that, or nothing. Of a SavedModel it is never told: its op list has no edges, and whether an operand is
-            constant takes more than names; `attribeam plan` tells what was found in the graph.
+            constant takes more than names; `attribeam plan --pilot` tells what was found in the graph.
         embedding: whether it looks up vectors for integers: what to explain where those are token ids.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import zipfile
 import zlib
@@ -21,6 +22,7 @@ from transforms.attribution.model.keras_affine import affine_layers
 from transforms.attribution.model.keras_archive import archive_risks
 from transforms.attribution.model.keras_config import is_functional, layers_of, name_of, objects, references
 from transforms.attribution.model.keras_risks import keras_risks
+from transforms.attribution.model.sole_casts import only_cast_in_keras
 
 MAX_CONFIG_BYTES = 64 << 20
 # others are unpacked without a limit
@@ -132,10 +134,13 @@ def _plain(shape: Any) -> Shape | None:
 
 def _keras_inputs(model: Any) -> tuple[TensorInfo, ...]:
     if is_functional(model):
-        return _ends(model, "input_layers")
+        inputs = _ends(model, "input_layers")
+        # as Keras takes the values of a dict, and as they are loaded
+        is_dict = isinstance(model["config"]["input_layers"], dict)
+        return tuple(sorted(inputs, key=lambda tensor: tensor.name)) if is_dict else inputs
     first = layers_of(model)[:1]
     if first and first[0]["class_name"] == "InputLayer":
-        return (_tensor(name_of(first[0]), first[0], _own_output(first[0], None)),)
+        return (_input(name_of(first[0]), first[0], _own_output(first[0], None), model),)
     shape = _built(model)
     return (TensorInfo("inputs", shape, "float32"),) if shape else ()
 
@@ -150,8 +155,17 @@ def _keras_outputs(model: Any) -> tuple[TensorInfo, ...]:
 def _ends(model: Any, which: str) -> tuple[TensorInfo, ...]:
     """A functional model's inputs or outputs, by their key in a dict or else the layer's name."""
     layers, shapes = {name_of(layer): layer for layer in layers_of(model)}, _keras_outputs_of_layers(model)
-    ends = references(model["config"][which], None)
-    return tuple(_tensor(key or layer, layers[layer], shapes[layer]) for key, (layer, *_) in ends)
+    found, named = references(model["config"][which], None), isinstance(model["config"][which], dict)
+    ends = [(key if key and named else layer, layer) for key, (layer, *_) in found]
+    if which == "output_layers":
+        return tuple(_tensor(name, layers[layer], shapes[layer]) for name, layer in ends)
+    return tuple(_input(name, layers[layer], shapes[layer], model) for name, layer in ends)
+
+
+def _input(name: str, layer: Any, shape: Shape | None, model: Any) -> TensorInfo:
+    tensor = _tensor(name, layer, shape)
+    whole = tensor.dtype.startswith(("int", "uint"))
+    return dataclasses.replace(tensor, only_cast=only_cast_in_keras(model, name_of(layer)) if whole else None)
 
 
 def _tensor(name: str, layer: Any, shape: Shape | None) -> TensorInfo:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -34,16 +34,29 @@ def find_layer(model: Any, name: str) -> Any:
     import keras
 
     named = layers_by_name(model)
-    if name not in named:
-        near = difflib.get_close_matches(name, named, n=3, cutoff=0.3) or list(named)[:3]
+    inputs = [one for one, layer in named.items() if isinstance(layer, keras.layers.InputLayer)]
+    check_layer(name, list(named), inputs)
+    return named[name]
+
+
+def check_layer(name: str, names: Sequence[str], inputs: Collection[str]) -> None:
+    """Refuse what is no layer of a Keras model, or one of its inputs.
+
+    Args:
+        names: of all of its layers.
+
+    Raises:
+        UsageError: E_MODEL_LAYER.
+    """
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names[:3]
         raise UsageError(
             "E_MODEL_LAYER",
             f"the model has no layer {quoted(name)}; near are {near}: set model.layer to one that `attribeam inspect`"
             " lists",
         )
-    if isinstance(named[name], keras.layers.InputLayer):
+    if name in inputs:
         raise UsageError("E_MODEL_LAYER", f"{name!r} is an input of the model; leave model.layer out to explain it")
-    return named[name]
 
 
 def embeddings(model: Any) -> tuple[str, ...]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from transforms.attribution.config import ModelConfig
 from transforms.attribution.model import keras_layers
+from transforms.attribution.model.model_input import check_input
 from transforms.errors import UsageError, quoted
 
 
@@ -40,7 +41,7 @@ def load(config: ModelConfig) -> Callee:
     """
     callee = _saved_model(config) if pathlib.Path(config.path).is_dir() else _keras(config)
     for spec in callee.inputs:
-        _check_input(spec)
+        check_input(spec)
     return callee
 
 
@@ -50,11 +51,7 @@ def _saved_model(config: ModelConfig) -> Callee:
     except (OSError, ValueError, AttributeError, tf.errors.OpError) as error:
         raise _cannot_load(config, error) from error
     if config.signature not in loaded.signatures:
-        raise UsageError(
-            "E_MODEL_SIGNATURE",
-            f"the model {config.path} has no signature {config.signature!r}; it has"
-            f" {sorted(loaded.signatures)}: set model.signature to one of them",
-        )
+        raise no_signature(config, loaded.signatures)
     signature = loaded.signatures[config.signature]
     specs = signature.structured_input_signature[1]
     names = sorted(specs)
@@ -64,7 +61,7 @@ def _saved_model(config: ModelConfig) -> Callee:
         assert loaded is not None
         outputs = signature(**dict(zip(names, tensors, strict=True)))
         # a signature keeps its outputs in a protobuf map, whose order is another one in every process
-        return _select({name: outputs[name] for name in sorted(outputs, key=_counting)}, config)
+        return _select({name: outputs[name] for name in sorted(outputs, key=counting)}, config)
 
     return Callee(tuple(tf.TensorSpec(specs[name].shape, specs[name].dtype, name) for name in names), call)
 
@@ -101,7 +98,7 @@ def _named_inputs(structure: Any, tensors: Sequence[Any]) -> dict[str, Any]:
     return {tensor.name: tensor for tensor in tensors}
 
 
-def _counting(name: str) -> list[Any]:
+def counting(name: str) -> list[Any]:
     """A sort key that puts output_2 before output_10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
@@ -114,31 +111,35 @@ def _select(outputs: Any, config: ModelConfig, model: Any = None) -> Any:
         named = outputs
     else:
         named = dict(zip(getattr(model, "output_names", map(str, range(len(outputs)))), outputs, strict=True))
-    names, wanted = list(named), config.output
+    return named[choose(list(named), config)]
+
+
+def choose(names: Sequence[str], config: ModelConfig) -> str:
+    """The name of the output that is explained.
+
+    Raises:
+        UsageError: E_MODEL_OUTPUT.
+    """
+    wanted = config.output
     if wanted is None and len(names) == 1:
-        return named[names[0]]
+        return names[0]
     if isinstance(wanted, int) and 0 <= wanted < len(names):
-        return named[names[wanted]]
-    if isinstance(wanted, str) and wanted in named:
-        return named[wanted]
+        return names[wanted]
+    if isinstance(wanted, str) and wanted in names:
+        return wanted
     found = "no model.output is given" if wanted is None else f"there is no output {wanted!r}"
     raise UsageError(
-        "E_MODEL_OUTPUT", f"{found}, and the model {config.path} has {names}; set model.output to one of them"
+        "E_MODEL_OUTPUT", f"{found}, and the model {config.path} has {list(names)}; set model.output to one of them"
     )
 
 
-def _check_input(spec: Any) -> None:
-    if spec.shape.rank is None or spec.shape.rank == 0:
-        raise UsageError(
-            "E_MODEL_INPUT_SHAPE",
-            f"the model's input {spec.name!r} has the shape {spec.shape}; it must be [batch, ...] of a known rank",
-        )
-    if not (spec.dtype.is_floating or spec.dtype.is_integer or spec.dtype.is_bool):
-        raise UsageError(
-            "E_MODEL_INPUT_DTYPE",
-            f"the model's input {spec.name!r} is {spec.dtype.name}; inputs must be numbers. Export the part of the"
-            " model after the decoding of strings",
-        )
+def no_signature(config: ModelConfig, names: Iterable[str]) -> UsageError:
+    """E_MODEL_SIGNATURE, with the names that there are."""
+    return UsageError(
+        "E_MODEL_SIGNATURE",
+        f"the model {config.path} has no signature {config.signature!r}; it has {sorted(names)}: set model.signature to"
+        " one of them",
+    )
 
 
 def _cannot_load(config: ModelConfig, error: Exception) -> UsageError:

@@ -18,7 +18,7 @@ from transforms.attribution.config import ModelConfig
 from transforms.attribution.model import admission, freezing, layers, loading, stem
 from transforms.attribution.model.differentiable import cut_at_casts, not_differentiable
 from transforms.attribution.model.loading import Callee
-from transforms.attribution.model.model_input import ModelInput
+from transforms.attribution.model.model_input import ModelInput, describe_input, fixed_batch, held_input
 from transforms.attribution.model.objective import Objective, Output, as_table, describe_output
 from transforms.attribution.model.subgraph import inlined
 from transforms.errors import UsageError
@@ -84,6 +84,16 @@ class Model:
         return tuple(spec for spec in self.inputs if spec.explained)
 
     @property
+    def held(self) -> tuple[ModelInput, ...]:
+        """The inputs that stay at the row's values."""
+        return tuple(spec for spec in self.inputs if not spec.explained)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the entries of the output's last axis; () for none."""
+        return self.output.names
+
+    @property
     def real_dtype(self) -> np.dtype[Any]:
         """In which nodes and weights are given: the widest of the explained inputs'."""
         return np.result_type(*(spec.point_dtype for spec in self.explained))
@@ -124,7 +134,7 @@ def _loaded(config: ModelConfig, digest: str, hoist: bool) -> Model:
     callee = loading.load(config)
     concrete = freezing.flat_function(callee)
     output = describe_output(concrete.outputs[0], config)
-    whole, batch = freezing.frozen(concrete), _fixed_batch(callee)
+    whole, batch = freezing.frozen(concrete), fixed_batch(callee.inputs)
     prefix = None if callee.embeddings is not None else freezing.called(concrete)
     if config.layer is not None:
         part = _from_layer(whole, callee, config.layer, prefix)
@@ -149,7 +159,7 @@ class _Part(NamedTuple):
 
 def _from_inputs(whole: Any, callee: Callee, unfrozen: Any, prefix: str | None) -> _Part:
     function, casts = cut_at_casts(whole) if whole else (unfrozen, {})
-    inputs = tuple(_describe(spec, index in casts) for index, spec in enumerate(callee.inputs))
+    inputs = tuple(describe_input(spec, index in casts) for index, spec in enumerate(callee.inputs))
     if not any(spec.explained for spec in inputs):
         found = layers.gathers(whole, prefix) if whole and prefix is not None else callee.embeddings or ()
         raise not_differentiable(inputs, tuple(found) if whole else ())
@@ -165,28 +175,10 @@ def _from_layer(whole: Any, callee: Callee, name: str, prefix: str | None) -> _P
             f" {freezing.MAX_FROZEN_BYTES:,} bytes of weights; export the part behind the layer, and explain its input",
         )
     division = layers.divide(whole, name, prefix)
-    sources = tuple(_held(spec) for spec in callee.inputs)
+    sources = tuple(held_input(spec) for spec in callee.inputs)
     held = tuple(sources[index] for index in division.held)
     value, point = division.value, division.layer.dtype
     column = layers.column_name(name, [spec.name for spec in sources])
     given = ModelInput(column, tuple(value.shape[1:]), np.dtype(value.dtype.as_numpy_dtype), point, explained=True)
     dtypes = [value.dtype, *(callee.inputs[index].dtype for index in division.held)]
     return _Part(division.rest, (given, *held), dtypes, sources, division.layer)
-
-
-def _describe(spec: Any, cast: bool) -> ModelInput:
-    dtype = np.dtype(spec.dtype.as_numpy_dtype)
-    explained = spec.dtype.is_floating or cast
-    # half precision on the path itself would lose nodes: the points are float32 and cast on their way in
-    point = dtype if not explained or spec.dtype == tf.float64 else np.dtype(np.float32)
-    return ModelInput(spec.name, tuple(spec.shape[1:]), dtype, point, explained)
-
-
-def _held(spec: Any) -> ModelInput:
-    dtype = np.dtype(spec.dtype.as_numpy_dtype)
-    return ModelInput(spec.name, tuple(spec.shape[1:]), dtype, dtype, explained=False)
-
-
-def _fixed_batch(callee: Callee) -> int | None:
-    sizes = {spec.shape[0] for spec in callee.inputs} - {None}
-    return int(min(sizes)) if sizes else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,6 +18,7 @@ from transforms.attribution.model.anatomy_parts import (
 )
 from transforms.attribution.model.graph_reach import Graph, reachable, signature_nodes
 from transforms.attribution.model.risks import saved_model_risks
+from transforms.attribution.model.sole_casts import DT_FLOATS, only_cast_in_graph
 from transforms.errors import quoted
 
 # ops between layers that nobody would explain
@@ -28,7 +30,6 @@ UNINTERESTING_OPS = frozenset(
 GATHERS = {"GatherV2": "Tparams", "ResourceGather": "dtype"}
 # of the same model in other forms, which a loader might take first
 OTHER_DESCRIPTIONS = ("saved_model.pbtxt", "saved_model.cpb")
-DT_FLOATS = frozenset({1, 2, 14, 19})  # DT_FLOAT, DT_DOUBLE, DT_BFLOAT16, DT_HALF
 
 
 def read_saved_model(place: pathlib.Path) -> Parts:
@@ -47,7 +48,10 @@ def read_saved_model(place: pathlib.Path) -> Parts:
     }
     layers = tuple(_op_layers(served[0], signatures))
     versions = {"tensorflow": served[0].meta_info_def.tensorflow_version}
-    shown = tuple(SignatureInfo(key, _tensors(one.inputs), _tensors(one.outputs)) for key, one in signatures.items())
+    graph = Graph.of(served[0])
+    shown = tuple(
+        SignatureInfo(key, tuple(_inputs(one, graph)), _tensors(one.outputs)) for key, one in signatures.items()
+    )
     return Parts(shown, layers, _risks(model, place), versions)
 
 
@@ -79,6 +83,15 @@ def _parsed(message: Any, file: pathlib.Path) -> Any:
     except DecodeError as error:
         raise invalid(str(file.parent), f"{file.name} is damaged ({error})") from error
     return message
+
+
+def _inputs(signature: Any, graph: Graph) -> Iterator[TensorInfo]:
+    """A signature's, and of its integers whether they are only cast."""
+    for tensor in _tensors(signature.inputs):
+        whole = tensor.dtype.startswith(("int", "uint"))
+        name, outputs = signature.inputs[tensor.name].name, len(signature.outputs)
+        only_cast = only_cast_in_graph(graph, name, outputs) if whole else None
+        yield dataclasses.replace(tensor, only_cast=only_cast)
 
 
 def _tensors(infos: Mapping[str, Any]) -> tuple[TensorInfo, ...]:

@@ -9,9 +9,8 @@ import pyarrow.compute as pc
 
 from transforms.auditing.audit_tables import AuditTables
 from transforms.auditing.findings.finding import Finding
-from transforms.auditing.findings.parts import OTHER
+from transforms.auditing.findings.parts import OTHER, class_words, classes_of
 from transforms.auditing.findings.statistics import Doubles, Interval, Moments, around
-from transforms.errors import quoted
 
 # A class that has more than all others together; of two classes, three times the other
 LEAST_PROBABILITY, TIMES_EVEN, HIGH_PROBABILITY = 0.5, 1.5, 0.9
@@ -22,6 +21,7 @@ class _Baseline(NamedTuple):
 
     slice: str
     values: list[str]
+    classes: tuple[str, ...]
     outputs: Moments
     probable: bool
 
@@ -56,7 +56,9 @@ def _entries(audit: AuditTables) -> _Baseline | None:
     names = "rows", "baseline_output_mean", "baseline_output_variance", "output_mean"
     rows, mean, variance, reached = (table[name].to_numpy().astype(np.float64) for name in names)
     both = np.concatenate([mean, reached])
-    return _Baseline(target, values, Moments(rows, mean, variance), bool(both.min() >= 0 and both.max() <= 1))
+    return _Baseline(
+        target, values, classes_of(audit), Moments(rows, mean, variance), bool(both.min() >= 0 and both.max() <= 1)
+    )
 
 
 def _probabilities(known: _Baseline, alpha: float) -> tuple[Doubles, Interval]:
@@ -78,10 +80,11 @@ def _softmax(logits: Doubles) -> Doubles:
 
 def _finding(known: _Baseline, top: int, found: float, ends: tuple[float, float], least: float) -> Finding:
     value = known.values[top]
+    called = class_words(value, known.classes)
     return Finding(
         kind="confident_baseline",
         severity="medium" if ends[0] >= HIGH_PROBABILITY else "low",
-        title=f"The baseline itself is taken for class {quoted(value)}, with a probability of {found:.0%}",
+        title=f"The baseline itself is taken for class {called}, with a probability of {found:.0%}",
         text="Maps tell what takes the output from the baseline to the row: of this class they show little, and of the "
         "others also what speaks against it. Compare with a baseline at which the model is undecided, such as "
         "max_entropy, or the mean of several.",

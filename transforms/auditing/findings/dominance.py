@@ -6,7 +6,7 @@ import numpy as np
 
 from transforms.auditing.audit_tables import AuditTables
 from transforms.auditing.findings.finding import Finding, sentence
-from transforms.auditing.findings.parts import OTHER, SliceParts, class_slice, feature_measures, slice_words
+from transforms.auditing.findings.parts import OTHER, SliceParts, class_slice, feature_measures
 from transforms.auditing.findings.statistics import Interval, mean_interval
 
 # More than a third of everything, and as much as the next two together: among many features none should stand so alone.
@@ -50,7 +50,7 @@ def _finding(shares: SliceParts, where: tuple[int, int, int], threshold: float, 
     value, first, second = where
     part, low, high = shares.parts[first], float(ends.low[value, first]), float(ends.high[value, first])
     share, following = shares.moments.mean[value, first], shares.moments.mean[value, second]
-    rows = slice_words(shares.slice, shares.values[value])
+    rows = shares.rows_of(shares.values[value])
     return Finding(
         kind="dominant_feature",
         severity="high" if low >= HIGH_SHARE else "medium",

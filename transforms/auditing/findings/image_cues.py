@@ -5,7 +5,7 @@ from __future__ import annotations
 from transforms.auditing.audit_tables import AuditTables
 from transforms.auditing.findings.excess import LEAST_OTHERS, Excess, excess
 from transforms.auditing.findings.finding import Finding, Severity, sentence
-from transforms.auditing.findings.parts import Part, class_slice, region_areas, region_shares, region_words, slice_words
+from transforms.auditing.findings.parts import Part, class_slice, region_areas, region_shares, region_words
 
 # Five points of the map more than in the other classes, and three times as much
 LEAST_EXCESS, TIMES_OTHERS = 0.05, 3.0
@@ -50,7 +50,7 @@ def _finding(measured: Excess, where: tuple[int, int], area: float) -> Finding:
     return Finding(
         kind="image_cue",
         severity=_severity(part),
-        title=sentence(f"{place} has {share:.0%} of the attribution in {slice_words(shares.slice, value)}"),
+        title=sentence(f"{place} has {share:.0%} of the attribution in {shares.rows_of(value)}"),
         text=f"It is {area:.1%} of the image and has {others:.1%} of the map in the other classes. A mark, a border or "
         "a background that comes with one class lets a model tell it without looking at the object. Look at the "
         "typical rows of the class there, and at what the model says when that place is covered.",

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from transforms.auditing.audit_tables import AuditTables
 from transforms.auditing.findings.finding import Finding, sentence
-from transforms.auditing.findings.parts import OTHER, SliceParts, feature_measures, kept_slices, slice_words
+from transforms.auditing.findings.parts import OTHER, SliceParts, feature_measures, kept_slices
 from transforms.auditing.findings.statistics import Doubles, Interval, mean_interval
 
 # In both groups, five points of the mean row's Σ|A|
@@ -43,7 +43,7 @@ def _hits(audit: AuditTables, measures: SliceParts, alpha: float) -> Iterator[Fi
 def _finding(measures: SliceParts, column: int, pair: tuple[int, int], shares: Interval, unit: Doubles) -> Finding:
     positive, negative = pair
     part, means = measures.parts[column], measures.moments.mean[:, column] / unit[:, 0]
-    up, down = (slice_words(measures.slice, measures.values[value]) for value in pair)
+    up, down = (measures.rows_of(measures.values[value]) for value in pair)
     low = float(shares.low[positive, column] - shares.high[negative, column])
     high = float(shares.high[positive, column] - shares.low[negative, column])
     nearer = min(shares.low[positive, column], -shares.high[negative, column])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +48,7 @@ class SliceParts:
         parts: what is measured.
         moments: of the measure over the rows, [values, parts]; of no rows where the table has none.
         tests: how many measures the table has, of which these may be a choice.
+        classes: names of the output's entries.
     """
 
     slice: str
@@ -54,6 +56,11 @@ class SliceParts:
     parts: tuple[Part, ...]
     moments: Moments
     tests: int
+    classes: tuple[str, ...] = ()
+
+    def rows_of(self, value: str) -> str:
+        """The rows of a value as one would say them."""
+        return slice_words(self.slice, value, self.classes)
 
     def named(self, *values: str) -> list[int]:
         """Where these values stand, of those that are there."""
@@ -76,7 +83,7 @@ def feature_measures(audit: AuditTables, slice_name: str, mean: str, variance: s
     images = audit["regions"]["input"].unique()
     table = audit["features"]
     table = table.filter(pc.invert(pc.is_in(table["input"], value_set=images.cast(pa.string()))))
-    return _measures(_of(table, slice_name), slice_name, "position", (mean, variance))
+    return _measures(audit, _of(table, slice_name), slice_name, "position", (mean, variance))
 
 
 def map_shares(audit: AuditTables, slice_name: str) -> list[SliceParts]:
@@ -87,7 +94,7 @@ def map_shares(audit: AuditTables, slice_name: str) -> list[SliceParts]:
 
 def region_shares(audit: AuditTables, slice_name: str) -> SliceParts:
     """What each region of an image has of its Σ|A|."""
-    return _measures(_of(audit["regions"], slice_name), slice_name, "region")
+    return _measures(audit, _of(audit["regions"], slice_name), slice_name, "region")
 
 
 def region_areas(audit: AuditTables) -> dict[Part, float]:
@@ -105,7 +112,7 @@ def token_shares(audit: AuditTables, slice_name: str, least: float) -> SlicePart
     strong = pc.and_(pc.greater_equal(table["share_mean"], least), pc.not_equal(table["token"], OTHER))
     strong = table.filter(strong)["token"].unique()
     chosen = table.filter(pc.is_in(table["token"], value_set=strong))
-    found = _measures(chosen, slice_name, "token")
+    found = _measures(audit, chosen, slice_name, "token")
     counted = finite_rows(audit, slice_name)
     rows = np.array([counted[value] for value in found.values])[:, None] + np.zeros_like(found.moments.mean)
     moments = dataclasses.replace(found.moments, rows=rows)
@@ -129,15 +136,28 @@ def region_words(region: str) -> str:
     return f"the {rest} border" if rest else f"the {region}"
 
 
-def slice_words(slice_name: str, value: str) -> str:
+def slice_words(slice_name: str, value: str, classes: Sequence[str] = ()) -> str:
     """The rows of a slice as one would say them."""
     said = {
         "all": "all rows",
-        "label": f"rows of class {quoted(value)}",
-        "predicted": f"rows predicted {quoted(value)}",
+        "label": f"rows of class {class_words(value, classes)}",
+        "predicted": f"rows predicted {class_words(value, classes)}",
     }
     column = slice_name.removeprefix("keep:")
     return said.get(slice_name, f"rows whose {column} is {quoted(value)}")
+
+
+def class_words(value: str, classes: Sequence[str]) -> str:
+    """A label or prediction, by its class's name where it is the number of one that has a name."""
+    index = int(value) if value.isdecimal() and len(value) < 10 else len(classes)
+    if index >= len(classes) or classes[index] == value:
+        return quoted(value)
+    return f"{quoted(classes[index])} ({value})"
+
+
+def classes_of(audit: AuditTables) -> tuple[str, ...]:
+    """Names of the output's entries, where the model has them."""
+    return tuple(audit.about.get("classes") or ())
 
 
 def _of(table: pa.Table, slice_name: str) -> pa.Table:
@@ -145,7 +165,11 @@ def _of(table: pa.Table, slice_name: str) -> pa.Table:
 
 
 def _measures(
-    table: pa.Table, slice_name: str, key: str, measure: tuple[str, str] = ("share_mean", "share_variance")
+    audit: AuditTables,
+    table: pa.Table,
+    slice_name: str,
+    key: str,
+    measure: tuple[str, str] = ("share_mean", "share_variance"),
 ) -> SliceParts:
     (values, row), (inputs, which), (keys, column) = (_numbered(table[name]) for name in ("value", "input", key))
     codes, column = np.unique(which * max(len(keys), 1) + column, return_inverse=True)
@@ -157,7 +181,7 @@ def _measures(
         grid[row, column] = np.nan_to_num(table[name].to_numpy().astype(np.float64))
         grids.append(grid)
     parts = tuple(Part(*pair, names.get(pair)) for pair in pairs)
-    return SliceParts(slice_name, tuple(values), parts, Moments(*grids), len(table))
+    return SliceParts(slice_name, tuple(values), parts, Moments(*grids), len(table), classes_of(audit))
 
 
 def _names(table: pa.Table) -> dict[tuple[str, int], str]:

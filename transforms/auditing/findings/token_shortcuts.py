@@ -7,7 +7,7 @@ import numpy as np
 from transforms.auditing.audit_tables import AuditTables
 from transforms.auditing.findings.excess import Excess, excess
 from transforms.auditing.findings.finding import Finding
-from transforms.auditing.findings.parts import class_slice, slice_words, token_shares
+from transforms.auditing.findings.parts import class_slice, token_shares
 from transforms.errors import quoted
 
 # Ten points of the map more than in the other classes, and three times as much
@@ -39,7 +39,7 @@ def _finding(measured: Excess, where: tuple[np.int64, np.int64], following: floa
     return Finding(
         kind="token_shortcut",
         severity="high",
-        title=f"The token {part} has {share:.0%} of the attribution in {slice_words(shares.slice, value)}",
+        title=f"The token {part} has {share:.0%} of the attribution in {shares.rows_of(value)}",
         text=f"In the other classes it has {others:.1%} of the map; the next token here has {following:.0%} or less. A "
         "name, a tag or a phrase that comes with one class lets a model tell it without reading the rest. Look at rows "
         f"that hold {quoted(part.key)}, and at what the model says without it.",

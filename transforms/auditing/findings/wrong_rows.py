@@ -39,7 +39,8 @@ def _compared(shares: SliceParts, labels: list[str], alpha: float) -> Finding | 
     value = labels[0] if len(labels) == 1 else ""
     ends = Interval(interval.low[column], interval.high[column])
     pair = float(together.mean[column]), float(expected.mean[column])
-    return _finding(shares.parts[column], value, pair, ends, int(together.rows[column]))
+    which = slice_words("label", value, shares.classes) if value else "rows of every class"
+    return _finding(shares.parts[column], (value, which), pair, ends, int(together.rows[column]))
 
 
 def _expected(wrong: Moments, right: Moments) -> Moments:
@@ -54,11 +55,10 @@ def _expected(wrong: Moments, right: Moments) -> Moments:
     )
 
 
-def _finding(part: Part, label: str, pair: tuple[float, float], ends: Interval, rows: int) -> Finding:
-    wrong, right = pair
+def _finding(part: Part, group: tuple[str, str], pair: tuple[float, float], ends: Interval, rows: int) -> Finding:
+    (label, which), (wrong, right) = group, pair
     low, high = float(ends.low), float(ends.high)
     place = region_words(part.key) if isinstance(part.key, str) else str(part)
-    which = slice_words("label", label) if label else "rows of every class"
     return Finding(
         kind="wrong_rows_differ",
         severity="medium",

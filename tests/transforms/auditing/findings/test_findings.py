@@ -387,6 +387,17 @@ def test_a_finding_is_plain_json_and_its_id_is_safe_in_a_link() -> None:
     assert found.id.replace("-", "").replace("_", "").isalnum() and found.id == one(audit).id
 
 
+def test_a_class_is_called_by_its_name() -> None:
+    """Labels are numbers of the output's entries, which the model may name; one without a name keeps its number."""
+    shares = {"0": {"film": 0.5, "dull": 0.01}, "1": {"film": 0.01, "dull": 0.01}}
+    plain = tokens(shares)
+    assert one(plain).title.endswith("in rows of class '0'")
+    for names, said in ((["bad", "good"], "'bad' (0)"), (["0", "good"], "'0'"), ([], "'0'")):
+        found = one(AuditTables(plain.tables, {"classes": names}))
+        assert found.title.endswith(f"in rows of class {said}")
+        assert found.value == "0"
+
+
 def test_no_rows_say_nothing() -> None:
     assert findings(tables({})) == []
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from transforms.work_done import Clocks, ShardResult, Stopwatch, Tally, WorkDone
+from transforms.runs.work_done import Clocks, ShardResult, Stopwatch, Tally, WorkDone
 
 PAUSE_S = 0.02
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from transforms.attribution.config import AttributionConfig, ModelConfig
-from transforms.attribution.explainer import Explainer
-from transforms.buckets import usual_shapes
+from transforms.explaining.buckets import usual_shapes
 from transforms.isolation.bounds import Bounds
 from transforms.records import part
 from transforms.records.columns import AttributionColumns
 from transforms.records.examples import Layout
-from transforms.shard import Shard
+from transforms.runs.shard import Shard
 from transforms.storage.manifest import part_name
+
+if TYPE_CHECKING:
+    from transforms.attribution.explainer import Explainer
 
 
 @dataclasses.dataclass(frozen=True)

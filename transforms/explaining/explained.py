@@ -16,13 +16,13 @@ from transforms.attribution.batch import Batch
 from transforms.attribution.engine.padding import cropped
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.explanation import Explanation
-from transforms.buckets import Bucket, buckets, in_order, usual_shapes
+from transforms.explaining.buckets import Bucket, buckets, in_order, usual_shapes
+from transforms.explaining.rows import record_batch
 from transforms.overlap import ahead
 from transforms.records.columns import AttributionColumns
 from transforms.records.examples import Examples, Layout, Refusal
 from transforms.records.part_writer import quarantined
-from transforms.rows import record_batch
-from transforms.work_done import Clocks
+from transforms.runs.work_done import Clocks
 
 CHUNK_BYTES = 16 * 2**20
 MAX_CHUNK_ROWS = 1024

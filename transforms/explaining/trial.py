@@ -6,16 +6,15 @@ import dataclasses
 
 import numpy as np
 
-from transforms import buckets
 from transforms.attribute import read_examples
 from transforms.attribution.baselines.references import References, references_of_rows
 from transforms.attribution.explainer import Explainer
-from transforms.attribution_job import AttributionJob
 from transforms.errors import UsageError
+from transforms.explaining import buckets
+from transforms.explaining.first_rows import SAMPLE_ROWS, usable
 from transforms.records.examples import Examples
-from transforms.shard import Shard
-
-SAMPLE_ROWS = 32
+from transforms.runs.attribution_job import AttributionJob
+from transforms.runs.shard import Shard
 
 
 def references_of_first_rows(shard: Shard, job: AttributionJob, explainer: Explainer) -> References:
@@ -51,7 +50,4 @@ def try_one_batch(shard: Shard, job: AttributionJob, explainer: Explainer) -> No
 
 def _first_rows(shard: Shard, job: AttributionJob) -> Examples:
     examples, refused = next(iter(read_examples(shard, job, SAMPLE_ROWS)))
-    if not len(examples):
-        fault = refused[0].fault
-        raise UsageError(fault.code, f"not one of the first {len(refused)} rows can be used: {fault.message}")
-    return examples
+    return usable(examples, refused)

@@ -12,8 +12,15 @@ from transforms.attribution.config import AttributionConfig
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.model.model import Model
 from transforms.attribution.model.model_input import ModelInput
-from transforms.buckets import buckets, check_attribution, explained_shapes, in_order, usual_lengths, usual_shapes
 from transforms.errors import UsageError
+from transforms.explaining.buckets import (
+    buckets,
+    check_attribution,
+    explained_shapes,
+    in_order,
+    usual_lengths,
+    usual_shapes,
+)
 from transforms.records.examples import Examples, Layout
 from transforms.records.feature import Feature, Varying
 from transforms.records.ragged import Ragged

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,15 @@ from transforms.attribution.baseline_config import BlurBaseline, ConstantBaselin
 from transforms.attribution.baselines import given as baselines
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.explainer import Explainer
 from transforms.attribution.method_config import SmoothTaylor
-from transforms.attribution.model.model import Model
+from transforms.attribution.model.model_input import Described
 from transforms.errors import UsageError
 from transforms.records.examples import Examples, Layout
 from transforms.records.feature import Feature, Varying
 from transforms.records.ragged import Lengths, Ragged, padded_length
+
+if TYPE_CHECKING:
+    from transforms.attribution.explainer import Explainer
 
 Values = npt.NDArray[Any]
 
@@ -60,15 +62,33 @@ def _usual_shape(feature: Feature, layout: Layout) -> tuple[int, ...]:
 
 
 def explained_shapes(layout: Layout, explainer: Explainer) -> dict[str, tuple[int | None, ...]]:
-    """Of what is explained, by name, None for the length of a row.
+    """Of what is explained, by name, None for the length of a row."""
+    return with_open_lengths(layout, explainer.model, explainer.explained_shapes(usual_shapes(layout)))
+
+
+def shapes_told(layout: Layout, model: Described) -> dict[str, tuple[int | None, ...]] | None:
+    """The same of a model that is not loaded; None where its files do not tell."""
+    if model.explained is None:
+        return None
+    names = [feature.name for feature in layout.inputs]
+    fed = dict(zip(names, usual_shapes(layout), strict=True))
+    sizes = {spec.name: fed.get(spec.name, tuple(size or 0 for size in spec.shape)) for spec in model.explained}
+    found = with_open_lengths(layout, model, sizes)
+    return None if any(0 in shape for shape in found.values()) else found
+
+
+def with_open_lengths(
+    layout: Layout, model: Described, shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, tuple[int | None, ...]]:
+    """The shapes of what is explained, with None for the length of a row.
 
     That of a layer is one if the model leaves it open, or has the same for it as for an input whose rows vary.
     """
-    model, varying = explainer.model, {feature.name for feature in layout.inputs if feature.varying}
+    varying = {feature.name for feature in layout.inputs if feature.varying}
     fed = {feature.name for feature in layout.inputs}
     axes = {spec.shape[:1] for spec in model.sources if spec.name in varying}
-    shapes, found = explainer.explained_shapes(usual_shapes(layout)), dict[str, tuple[int | None, ...]]()
-    for spec in model.explained:
+    found = dict[str, tuple[int | None, ...]]()
+    for spec in model.explained or ():
         shape = shapes[spec.name]
         open_ended = spec.name in varying if spec.name in fed else bool(shape) and spec.shape[:1] in axes
         found[spec.name] = (None, *shape[1:]) if open_ended else shape
@@ -95,8 +115,8 @@ def in_order(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     return whole.take(pa.array(np.argsort(whole["source_row"].to_numpy(), kind="stable")))
 
 
-def check_attribution(layout: Layout, config: AttributionConfig, model: Model) -> None:
-    """Refuse a baseline or a noise that has no meaning for rows of any length.
+def check_attribution(layout: Layout, config: AttributionConfig, model: Described) -> None:
+    """Refuse a baseline or a noise that has no meaning for rows of any length, of what is known to be explained.
 
     Raises:
         UsageError: E_BASELINE_SHAPE for a constant that does not broadcast to one step, E_BASELINE_INPUT for a blur,
@@ -108,7 +128,7 @@ def check_attribution(layout: Layout, config: AttributionConfig, model: Model) -
             "E_ADAPTIVE_NOISE",
             f"adaptive_noise looks at images, but rows of {sorted(varying)} have lengths of their own; leave it out",
         )
-    for spec in model.explained:
+    for spec in model.explained or ():
         for one, _ in draws(config.baseline_of(spec.name)) if spec.name in varying else ():
             if isinstance(one, BlurBaseline):
                 found = f"the baseline of {spec.name!r} is a blur, which would mix rows of varying length with padding"

@@ -16,7 +16,7 @@ from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.engine.kernel import Kernel
 from transforms.attribution.explainer import Explainer
 from transforms.errors import Fault
-from transforms.example_explainer import ExampleExplainer
+from transforms.explaining.example_explainer import ExampleExplainer
 from transforms.loose_examples import Attribution, Example, example_bytes
 
 STEPS = 8

@@ -11,16 +11,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from transforms.attribute import check_part
-from transforms.attribution_job import AttributionJob
 from transforms.errors import AttribeamError
-from transforms.file_list import LISTED
 from transforms.overlap import side_by_side
-from transforms.plan_file import read_shards
 from transforms.records import part
-from transforms.shard import Shard
+from transforms.runs.attribution_job import AttributionJob
+from transforms.runs.file_list import LISTED
+from transforms.runs.plan_file import read_shards
+from transforms.runs.shard import Shard
 from transforms.storage import manifest as names
 from transforms.storage.place import Place
 
@@ -94,7 +96,8 @@ def check_parts(numbers: Sequence[int], job: AttributionJob, place: Place) -> Ch
 
 
 def check_shard(shard: Shard, job: AttributionJob, place: Place) -> CheckedPart:
-    """Read a published part and its quarantine file in full: checksums, counts, identity.
+    """Read a published part and its quarantine file in full: checksums, identity, and each row of the shard in one of
+    the two, whoever wrote them.
 
     Raises:
         AttribeamError: E_PART_DAMAGED, E_PART_MISSING.
@@ -108,11 +111,13 @@ def check_shard(shard: Shard, job: AttributionJob, place: Place) -> CheckedPart:
         raise missing(1, name) from error
     check_part((known, held.rows), about, held.rows, name)
     entries = [{**listed, **held.by_status, "gradients": held.gradients}]
-    count = shard.size - held.rows // job.attribution.targets
+    lacking, quarantine = _lacking(held.source_rows, shard, job.attribution.targets, name), names.quarantine_name(name)
     refused = Counter[str]()
-    if count:
-        refused, listed = _refused(place, names.quarantine_name(name), about, count)
+    if lacking:
+        refused, listed = _refused(place, quarantine, about, lacking)
         entries.append(listed)
+    elif job.isolation and place.exists(quarantine):
+        raise part.damaged(quarantine, "another attempt refused rows that are in the part")
     totals = Totals(
         1,
         held.rows,
@@ -148,12 +153,26 @@ def _listed(file: BinaryIO, name: str, rows: int) -> dict[str, Any]:
     return {"file": name, "bytes": size, "sha256": digest, "rows": rows}
 
 
-def _refused(place: Place, name: str, about: part.Provenance, count: int) -> tuple[Counter[str], dict[str, Any]]:
+def _lacking(found: npt.NDArray[np.int64], shard: Shard, targets: int, name: str) -> list[int]:
+    """The rows of a shard that a part has nothing of; of every other one it has as many as there are targets."""
+    start, inside = shard.rows.start, (found >= shard.rows.start) & (found < shard.rows.stop)
+    counts = np.bincount(found[inside] - start, minlength=shard.size)
+    if not (inside.all() and np.isin(counts, (0, targets)).all()):
+        raise part.damaged(name, "it has rows of another shard, or some too often or too rarely")
+    return [int(row) for row in np.flatnonzero(counts == 0) + start]
+
+
+def _refused(
+    place: Place, name: str, about: part.Provenance, lacking: Sequence[int]
+) -> tuple[Counter[str], dict[str, Any]]:
     if not place.exists(name):
-        raise part.damaged(name, f"{count} rows are not in the part, and this file is not there")
+        raise part.damaged(name, f"{len(lacking)} rows are not in the part, and this file is not there")
     with _opened(place, name) as file:
-        check_part(part.read_footer(file, name), about, count, name)
-        return part.read_codes(file, name), _listed(file, name, count)
+        check_part(part.read_footer(file, name), about, len(lacking), name)
+        refused, listed = part.read_refused(file, name), _listed(file, name, len(lacking))
+    if sorted(row for row, _ in refused) != lacking:
+        raise part.damaged(name, "it is of other rows than those that are not in the part")
+    return Counter(code for _, code in refused), listed
 
 
 def _table(entries: Iterable[Mapping[str, Any]]) -> pa.Table:

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.errors import AttribeamError, StoreError, one_line
-from transforms.file_list import read_file_list
 from transforms.records import part
 from transforms.records.columns import ATTRIBUTION
 from transforms.records.values import row_values
+from transforms.runs.file_list import read_file_list
 from transforms.storage import manifest as names
 from transforms.storage.place import Place
 

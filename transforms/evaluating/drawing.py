@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Iterator
 
 import pyarrow.parquet as pq
 
-from transforms.attribution_job import AttributionJob
-from transforms.shard import Shard
+from transforms.runs.attribution_job import AttributionJob
+from transforms.runs.shard import Shard
 from transforms.storage.place import Place
 
 

@@ -15,16 +15,16 @@ import pyarrow.parquet as pq
 from transforms.attribution.faithfulness.config import EvaluationConfig
 from transforms.attribution.faithfulness.evaluator import Evaluator
 from transforms.attribution.faithfulness.sample import Sample
-from transforms.attribution_job import AttributionJob
-from transforms.drawing import Drawn
 from transforms.errors import AttribeamError
-from transforms.model_files import local_model
+from transforms.evaluating.drawing import Drawn
+from transforms.explaining.model_files import local_model
 from transforms.records import part
 from transforms.records.columns import ATTRIBUTION
 from transforms.records.examples import Examples, Layout, extract
 from transforms.records.ragged import Ragged
 from transforms.records.source import RawBatch, Selection, index_file, read_rows
-from transforms.shard import Shard
+from transforms.runs.attribution_job import AttributionJob
+from transforms.runs.shard import Shard
 from transforms.storage.listing import open_file
 from transforms.storage.manifest import EVALUATION, to_json
 from transforms.storage.place import Place

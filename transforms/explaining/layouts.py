@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 from transforms.attribution.baselines import given as baselines
 from transforms.attribution.config import AttributionConfig
-from transforms.attribution.model.model import Model
-from transforms.attribution.model.model_input import ModelInput
+from transforms.attribution.model.model_input import Described, ModelInput
 from transforms.errors import UsageError
 from transforms.records import part
 from transforms.records.columns import ATTRIBUTION, AttributionColumns
@@ -17,9 +16,10 @@ from transforms.records.feature import MAX_LENGTH, Feature, resolve
 
 
 def layout_of(
-    source: ExamplesConfig, attribution: AttributionConfig, model: Model, longest: int = MAX_LENGTH
+    source: ExamplesConfig, attribution: AttributionConfig, model: Described, longest: int = MAX_LENGTH
 ) -> Layout:
-    """What is taken of every row, but for the types of the carried columns.
+    """What is taken of every row, but for the types of the carried columns; without the columns of baselines where it
+    is not known what is explained.
 
     Args:
         longest: steps that a row may have, where their number varies.
@@ -42,14 +42,14 @@ def layout_of(
             config = config.model_copy(update={"column": column})
         return resolve(spec.name, config, spec.shape, spec.dtype.name, longest)
 
-    by_column = baselines.columns(attribution, model.inputs)
+    by_column = baselines.columns(attribution, model.explained or ())
     return Layout(
         inputs=tuple(feature(spec) for spec in model.sources),
         baselines=tuple(feature(named[name], column) for name, column in by_column.items()),
         id=source.id,
         label=source.label,
         target_is_label=attribution.entry == "label",
-        classes=model.output.names,
+        classes=model.names,
     )
 
 

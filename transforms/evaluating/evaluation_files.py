@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from transforms.attribution.baselines.row_baselines import generator
 from transforms.attribution.faithfulness.bootstrap import Mean, bootstrapped
 from transforms.attribution.faithfulness.metrics import METRICS
-from transforms.evaluation import EvaluationJob, Row
+from transforms.evaluating.evaluation import EvaluationJob, Row
 from transforms.storage.manifest import to_json
 from transforms.storage.place import Place
 

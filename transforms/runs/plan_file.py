@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from transforms.errors import AttribeamError
 from transforms.records.examples import Layout
 from transforms.records.source import FileSummary, RowRange
-from transforms.shard import InputFile, Shard
+from transforms.runs.shard import InputFile, Shard
 from transforms.storage.manifest import PLAN, to_json
 from transforms.storage.place import Place
 

@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.drawing import Drawn, key_of, smallest
 from transforms.evaluate import GROUP_ROWS, groups
+from transforms.evaluating.drawing import Drawn, key_of, smallest
 from transforms.records.source import RowRange
-from transforms.shard import Shard
+from transforms.runs.shard import Shard
 
 
 def rows(names: list[str], borders: list[int], seed: int) -> list[list[Drawn]]:

@@ -29,7 +29,7 @@ from benchmarks import report
 from benchmarks.scaling import case
 from pipeline.flink import namespaces
 from pipeline.flink.cluster import Host, Layout, running_cluster
-from pipeline.flink.distribution import find_distribution, find_job_server
+from pipeline.flink.distribution import find_distribution
 from pipeline.flink.job import Target, beam_options
 
 WORKERS, WIDTH, STEPS, BATCH, SHARD_ROWS = 2, 256, 256, 256, 200
@@ -49,7 +49,8 @@ def write_config(folder: pathlib.Path, rows: int, half: int) -> pathlib.Path:
 def run(path: pathlib.Path, prefix: Sequence[str] = (), options: Sequence[str] = ()) -> subprocess.Popen[bytes]:
     """`attribeam run`, started."""
     command = [*prefix, sys.executable, "-m", "pipeline.main", "run", str(path / "job.yaml"), "--", *options]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with (path / "log").open("wb") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log)
 
 
 def measured(paths: Sequence[pathlib.Path], start: Callable[[], list[subprocess.Popen[bytes]]]) -> dict[str, float]:
@@ -57,7 +58,7 @@ def measured(paths: Sequence[pathlib.Path], start: Callable[[], list[subprocess.
     started = time.time()
     codes = [process.wait() for process in start()]
     if any(codes):
-        raise SystemExit("a run has failed")
+        raise SystemExit("\n".join([(path / "log").read_text() for path in paths] + ["a run has failed"]))
     seconds, parts = time.time() - started, [part for path in paths for part in (path / "out").glob("part-*.parquet")]
     written = sorted((part.stat().st_mtime, pq.read_metadata(part).num_rows) for part in parts)
     rows = sum(rows for _, rows in written[1:])
@@ -66,12 +67,12 @@ def measured(paths: Sequence[pathlib.Path], start: Callable[[], list[subprocess.
 
 def on_flink(folder: pathlib.Path, rows: int) -> dict[str, float]:
     """All rows by two workers of one core each."""
-    path, distribution = write_config(folder, rows, -1), find_distribution()
-    named = os.environ.get("ATTRIBEAM_FLINK_JOB_SERVER")
-    server = pathlib.Path(named) if named else find_job_server(distribution.version, folder)
+    path, named = write_config(folder, rows, -1), os.environ.get("ATTRIBEAM_FLINK_JOB_SERVER")
+    distribution = find_distribution(pathlib.Path(named) if named else None)
     with namespaces.hosts(WORKERS + 1) as (manager, *hosts):
         pinned = [Host(host.address, (*host.prefix, "taskset", "-c", str(core))) for core, host in enumerate(hosts)]
         with running_cluster(distribution, folder / "flink", Layout(manager, pinned)) as cluster:
+            server = distribution.job_server
             target = Target(cluster.master, distribution.version, server, cluster.pool, cluster.slots)
             return measured([path], lambda: [run(path, (), beam_options(target))])
 

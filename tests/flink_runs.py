@@ -17,7 +17,7 @@ from datasets import attributions, parts
 
 from pipeline.config import JobConfig
 from pipeline.flink.cluster import Cluster, Layout, running_cluster
-from pipeline.flink.distribution import CACHE, find_distribution, find_job_server
+from pipeline.flink.distribution import find_distribution
 from pipeline.flink.job import Target, beam_options
 from pipeline.launch import Outcome, run
 
@@ -45,9 +45,10 @@ def flink_session(folder: pathlib.Path, layout: Layout | None = None) -> Iterato
     Raises:
         UsageError: E_FLINK_JAVA, E_FLINK_HOME, E_FLINK_JOB_SERVER.
     """
-    distribution, named = find_distribution(), os.environ.get("ATTRIBEAM_FLINK_JOB_SERVER")
-    server = pathlib.Path(named) if named else find_job_server(distribution.version, CACHE)
+    named = os.environ.get("ATTRIBEAM_FLINK_JOB_SERVER")
+    distribution = find_distribution(pathlib.Path(named) if named else None)
     with running_cluster(distribution, folder, layout or Layout()) as cluster:
+        server = distribution.job_server
         target = Target(cluster.master, distribution.version, server, cluster.pool, cluster.slots)
         yield Session(cluster, beam_options(target))
 

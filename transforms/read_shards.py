@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.pvalue import PBegin, PCollection
@@ -26,14 +26,16 @@ class ReadShards(beam.PTransform):  # type: ignore[misc]
         self._root, self._fingerprint, self._numbers = root, fingerprint, numbers
 
     def expand(self, begin: PBegin) -> PCollection[Shard]:
+        # Read apart after a grouping: of two Reshuffles in a row Flink drops the second, and one worker has every shard.
         return (
             begin
-            | "Numbers" >> beam.Create(list(pieces(self._numbers)))
-            | "SpreadReading" >> beam.Reshuffle()
+            | "Numbers" >> beam.Create(list(enumerate(pieces(self._numbers))))
+            | "SpreadReading" >> beam.GroupByKey()
             | "ReadPlan" >> beam.FlatMap(_read, self._root, self._fingerprint)
             | "SpreadOverWorkers" >> beam.Reshuffle()
         )
 
 
-def _read(numbers: Sequence[int], root: str, fingerprint: str) -> list[Shard]:
-    return read_shards(open_place(root), fingerprint, numbers)
+def _read(grouped: tuple[int, Iterable[Sequence[int]]], root: str, fingerprint: str) -> Iterator[Shard]:
+    place = open_place(root)
+    return (shard for numbers in grouped[1] for shard in read_shards(place, fingerprint, numbers))

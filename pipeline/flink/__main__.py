@@ -54,11 +54,10 @@ def _target(options: argparse.Namespace, folder: pathlib.Path) -> Iterator[Targe
             supervisor.start(flink.worker_pool("worker-pool-0", port))
             yield Target(options.flink_master, version, server, f"localhost:{port}", slots)
         return
-    distribution = find_distribution()
-    server = options.job_server_jar or find_job_server(distribution.version, CACHE)
+    distribution = find_distribution(options.job_server_jar)
     layout = flink.Layout(workers=(flink.Host(),) * options.task_managers, slots=options.slots)
     with flink.running_cluster(distribution, folder, layout) as cluster:
-        yield Target(cluster.master, distribution.version, server, cluster.pool, cluster.slots)
+        yield Target(cluster.master, distribution.version, distribution.job_server, cluster.pool, cluster.slots)
 
 
 def _existing(master: str) -> tuple[str, int]:

@@ -161,7 +161,8 @@ def write_configuration(folder: pathlib.Path, layout: Layout, rest_port: int) ->
     values: dict[str, Any] = {
         "jobmanager.rpc.address": address,
         "jobmanager.rpc.port": free_port(),
-        "jobmanager.bind-host": address,
+        # of a host of its own, all addresses: the manager's parts reach each other as localhost
+        "jobmanager.bind-host": "localhost" if address == "localhost" else "0.0.0.0",
         "rest.address": address,
         "rest.bind-address": address,
         "rest.port": rest_port,
@@ -174,6 +175,7 @@ def write_configuration(folder: pathlib.Path, layout: Layout, rest_port: int) ->
         "heartbeat.interval": 3000,  # milliseconds, in every version
         "heartbeat.timeout": 60000,
         "io.tmp.dirs": str(folder),
+        "classloader.resolve-order": "parent-first",  # Distribution.class_path
         **MEMORY,
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
@@ -202,5 +204,5 @@ def _jvm(distribution: Distribution, folder: pathlib.Path, host: Host, heap: str
     reached += [f"--add-exports={name}=ALL-UNNAMED" for name in EXPORTED]
     logging = f"-Dlog4j.configurationFile=file:{folder / 'log4j.properties'}"
     options = [f"-Xmx{heap}", "-XX:MaxDirectMemorySize=512m", *reached, logging]
-    jars = f"{distribution.libraries}/*"
-    return [*host.prefix, distribution.java, *options, "-cp", jars, entry, "--configDir", str(folder)]
+    entered = ["-cp", distribution.class_path, entry, "--configDir", str(folder)]
+    return [*host.prefix, distribution.java, *options, *entered]

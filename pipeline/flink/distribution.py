@@ -28,18 +28,27 @@ class Distribution:
         java: the program that runs it.
         libraries: folder of Flink's jars, its `lib`.
         version: `1.20`, say: Beam has a job server for each.
+        job_server: Beam's, for that version.
     """
 
     java: str
     libraries: pathlib.Path
     version: str
+    job_server: pathlib.Path
+
+    @property
+    def class_path(self) -> str:
+        """Flink's classes, then Beam's runner: of one that comes only with a job, the task managers end every worker
+        with its stage (Beam: FlinkExecutableStageContextFactory releases such contexts at once)."""
+        return f"{self.libraries}/*:{self.job_server}"
 
 
-def find_distribution() -> Distribution:
-    """FLINK_HOME's Flink, or that of the package `apache-flink-libraries`, and a Java that runs it.
+def find_distribution(job_server: pathlib.Path | None = None) -> Distribution:
+    """FLINK_HOME's Flink, or that of the package `apache-flink-libraries`, a Java that runs it, and Beam's job server:
+    the one that is named, or the one of the Beam that is installed.
 
     Raises:
-        UsageError: E_FLINK_JAVA, E_FLINK_HOME.
+        UsageError: E_FLINK_JAVA, E_FLINK_HOME, E_FLINK_JOB_SERVER.
     """
     libraries = _home() / "lib"
     found = [re.fullmatch(r"flink-dist-(\d+\.\d+)\..*\.jar", path.name) for path in sorted(libraries.glob("*.jar"))]
@@ -50,7 +59,8 @@ def find_distribution() -> Distribution:
             f"{libraries} holds {len(versions)} jars flink-dist-*.jar, not one; set FLINK_HOME to a Flink distribution,"
             " or install the extra: pip install 'attribeam[flink]'",
         )
-    return Distribution(find_java(), libraries, versions[0])
+    java = find_java()
+    return Distribution(java, libraries, versions[0], job_server or find_job_server(versions[0], CACHE))
 
 
 def find_java() -> str:

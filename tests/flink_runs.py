@@ -16,7 +16,7 @@ import pyarrow as pa
 from datasets import attributions, parts
 
 from pipeline.config import JobConfig
-from pipeline.flink.cluster import Cluster, Layout, running_cluster
+from pipeline.flink.cluster import Cluster, Layout, ask, running_cluster
 from pipeline.flink.distribution import find_distribution
 from pipeline.flink.job import Target, beam_options
 from pipeline.launch import Outcome, run
@@ -36,6 +36,14 @@ class Session:
     def run(self, job: JobConfig) -> Outcome:
         """`attribeam run` on it."""
         return run(job, pathlib.Path(job.input.files[0]).parent, self.options)
+
+    def shards_of_workers(self, job: str) -> list[int]:
+        """How many shards each worker of a job has explained."""
+        master = self.cluster.master
+        steps = (ask(master, f"jobs/{job}") or {}).get("vertices", [])
+        step = next(step["id"] for step in steps if "AttributeShards" in step["name"])
+        found = (ask(master, f"jobs/{job}/vertices/{step}") or {}).get("subtasks", [])
+        return [worker["metrics"]["read-records"] for worker in found]
 
 
 @contextlib.contextmanager

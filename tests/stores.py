@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from pipeline.config import JobConfig
 from transforms.storage.bucket import Bucket, Patience
 from transforms.storage.url import parse_url
 
@@ -149,6 +150,17 @@ class Store:
         for file, key in files:
             assert Bucket(url).create(key, file)
         return str(url)
+
+    def take(self, job: JobConfig, out: str, rows: str) -> JobConfig:
+        """A job of one local file, with its model, that file as the object `rows`, and its output here."""
+        model = pathlib.Path(job.model.path)
+        files = self.put(pathlib.Path(job.input.files[0]), rows).rpartition("/")[0] + "/*"
+        values = {
+            "model": {"path": self.put(model, f"{out}-model/{model.name}")},
+            "input": {"files": [files]},
+            "output": {"path": f"{self.url}/{out}"},
+        }
+        return job.model_copy(update={key: getattr(job, key).model_copy(update=new) for key, new in values.items()})
 
     def names(self) -> list[str]:
         """Of all objects below the prefix."""

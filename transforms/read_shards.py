@@ -26,7 +26,7 @@ class ReadShards(beam.PTransform):  # type: ignore[misc]
         self._root, self._fingerprint, self._numbers = root, fingerprint, numbers
 
     def expand(self, begin: PBegin) -> PCollection[Shard]:
-        # Read apart after a grouping: of two Reshuffles in a row Flink drops the second, and one worker has every shard.
+        # A grouping first: of two Reshuffles in a row Flink drops the second, and one worker has every shard.
         return (
             begin
             | "Numbers" >> beam.Create(list(enumerate(pieces(self._numbers))))

@@ -14,6 +14,7 @@ import datasets
 import pytest
 from datasets import launch, parts, read
 from flink_runs import ROWS, SHARDS, Session, assert_same_rows, flink_job, flink_session, in_mid_run
+from stores import FaultyProxy, Store, environment
 
 from transforms.errors import UsageError
 from transforms.runs.verify import verify_run
@@ -21,11 +22,14 @@ from transforms.storage.place import open_place
 
 
 @pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
-    """One cluster for all tests here."""
+def session(tmp_path_factory: pytest.TempPathFactory, s3_server: FaultyProxy) -> Iterator[Session]:
+    """One cluster for all tests here, whose workers know the store."""
     try:
-        with flink_session(tmp_path_factory.mktemp("flink")) as found:
-            yield found
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in environment(s3_server.url).items():
+                patch.setenv(name, value)
+            with flink_session(tmp_path_factory.mktemp("flink")) as found:
+                yield found
     except UsageError as error:
         if os.environ.get("ATTRIBEAM_REQUIRE_FLINK") == "1":
             raise
@@ -40,7 +44,19 @@ def test_flink_gives_the_rows_of_a_local_run(session: Session, build: Any, tmp_p
     assert [path.name for path in parts(far.root)] == [path.name for path in parts(local.root)]
     assert len(parts(far.root)) == far.manifest["shards"] == SHARDS
     assert verify_run(open_place(far.root), deep=True) == []
-    assert [job["state"] for job in session.cluster.jobs()] == ["FINISHED"]
+    (job,) = session.cluster.jobs()
+    assert job["state"] == "FINISHED"
+    assert session.shards_of_workers(job["jid"]) == [SHARDS // 2, SHARDS // 2]
+
+
+def test_flink_from_and_to_a_store(session: Session, s3: Store, build: Any, tmp_path: pathlib.Path) -> None:
+    job = flink_job(tmp_path, build(datasets.keras_classifier), "local", 8)
+    local = read(launch(job).root)
+    far = session.run(s3.take(job, "out", "data/rows.parquet"))
+    found = read(s3.download(tmp_path / "copy") / "out")
+    names = [name for name in local.column_names if name != "source_file"]  # where the rows stood
+    assert_same_rows(found.select(names), local.select(names))
+    assert verify_run(open_place(far.root), deep=True) == []
 
 
 def test_a_task_manager_killed_in_mid_run_costs_no_rows(session: Session, build: Any, tmp_path: pathlib.Path) -> None:

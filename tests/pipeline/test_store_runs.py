@@ -38,16 +38,11 @@ def temporary(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 
 @pytest.fixture
-def stored(job_of: Any, s3: Store, inputs: dict[str, pathlib.Path], build: Any) -> Callable[..., JobConfig]:
+def stored(job_of: Any, s3: Store) -> Callable[..., JobConfig]:
     """`job_of`, with model, inputs and output in the store."""
 
     def made(make: Any, kind: str = "parquet", out: str = "out", **parts: Any) -> JobConfig:
-        built = pathlib.Path(build(make).model["path"])
-        model = s3.put(built, f"{out}-model/{built.name}")
-        files = s3.put(inputs[kind], f"{out}-{OBJECTS[kind]}").rpartition("/")[0] + "/*"
-        job = job_of(make, kind, out, **GIVEN | parts)
-        place = {"model": {"path": model}, "input": {"files": [files]}, "output": {"path": f"{s3.url}/{out}"}}
-        return job.model_copy(update={key: getattr(job, key).model_copy(update=value) for key, value in place.items()})
+        return s3.take(job_of(make, kind, out, **GIVEN | parts), out, f"{out}-{OBJECTS[kind]}")
 
     return made
 

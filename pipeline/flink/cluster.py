@@ -70,14 +70,15 @@ class Layout:
     Attributes:
         workers: one task manager each.
         slots: of each task manager; a slot works on one shard after the other.
-        restarts: how often a job is begun again where it was lost, and `restart_delay_s` before each.
+        restarts: how often a job is begun again where it was lost, and `restart_delay_s` before each: longer than an
+            idle worker waits (`job.IDLE_WORKER_MS`), for one that is dead would be taken up again.
     """
 
     manager: Host = Host()
     workers: Sequence[Host] = (Host(), Host())
     slots: int = 1
     restarts: int = 20
-    restart_delay_s: int = 3
+    restart_delay_s: int = 10
 
 
 @dataclasses.dataclass(frozen=True)

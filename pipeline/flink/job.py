@@ -8,8 +8,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-# Stages follow each other within seconds; after the last one, memory and GPU are free again soon.
-IDLE_WORKER_MS = 30_000
+# Stages follow each other within a second; after the last one, memory and GPU are free again soon.
+IDLE_WORKER_MS = 5_000
 
 
 @dataclasses.dataclass(frozen=True)

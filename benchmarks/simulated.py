@@ -92,7 +92,8 @@ def plan(run: Simulation, explainer: Explainer) -> int:
     """As `attribeam run` does before a worker starts; the number of shards."""
     place, made = open_place(run.config.output.path), run.prepared(explainer, Known())
     write_plan(place, made.job.fingerprint, made.shards.with_files(), made.job.layout)
-    place.publish_bytes(names.to_json({"fingerprint": made.job.fingerprint}), names.RUN)
+    record = {"decides": made.decides, "config": run.config.model_dump(mode="json"), "files_sha256": {}}
+    place.publish_bytes(names.to_json({"fingerprint": made.job.fingerprint, **record}), names.RUN)
     return len(made.shards)
 
 

@@ -8,8 +8,8 @@ import hashlib
 import itertools
 import json
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, overload
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, overload
 
 import pyarrow as pa
 
@@ -20,7 +20,7 @@ from transforms.errors import UsageError
 from transforms.overlap import side_by_side
 from transforms.records import part
 from transforms.records.columns import AttributionColumns
-from transforms.records.source import FileSummary, index_file
+from transforms.records.source import FileSummary, Required, index_file
 from transforms.runs.shard import InputFile, Shard
 from transforms.storage.listing import file_bytes, list_files, open_file
 from transforms.storage.manifest import to_json
@@ -32,7 +32,6 @@ ROW_OVERHEAD_BYTES = 64
 WANTED_SHARDS, MIN_SHARD_ROWS = 32, 256
 # Input files looked at side by side: it is an object store's answers that are waited for
 FILES_AT_ONCE, MAX_FILES_TOGETHER = 32, 64
-Check = Callable[[BinaryIO, FileSummary], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,16 +49,18 @@ class Known:
     lengths: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
-def index_input(config: JobConfig, root: pathlib.Path, known: Mapping[str, InputFile], check: Check) -> list[InputFile]:
+def index_input(
+    config: JobConfig, root: pathlib.Path, known: Mapping[str, InputFile], required: Required
+) -> list[InputFile]:
     """Every input file, counted and digested, in the order of the dataset; many are opened at once.
 
     Args:
         root: folder that file names are written relative to.
         known: by path, files that are not opened again as long as their size is the same.
-        check: what else is to be found out of a file that is open.
+        required: of every file that is opened.
 
     Raises:
-        UsageError: E_INPUT_NOT_FOUND, E_INPUT_ROWS, and what `index_file` and `check` raise.
+        UsageError: E_INPUT_NOT_FOUND, E_INPUT_ROWS, and what `index_file` raises.
     """
 
     def indexed(path: str) -> InputFile:
@@ -68,8 +69,7 @@ def index_input(config: JobConfig, root: pathlib.Path, known: Mapping[str, Input
             return known[path]
         name = source_name(path, root)
         with open_file(path) as file:
-            summary = index_file(file, name, config.input.format)
-            check(file, summary)
+            summary = index_file(file, name, config.input.format, required)
         return InputFile(path, name, size, summary)
 
     paths = list_files(config.input.files)

@@ -21,7 +21,7 @@ from transforms.explaining.layouts import carried_names, check_kept, layout_of
 from transforms.records.columns import attribution_columns
 from transforms.records.examples import Layout, carried_type, extract
 from transforms.records.feature import check_column
-from transforms.records.source import RawBatch, Selection, check_schema, read_rows
+from transforms.records.source import RawBatch, Required, Selection, read_rows
 from transforms.runs.attribution_job import AttributionJob
 from transforms.runs.shard import InputFile, Shard
 from transforms.storage.listing import open_file
@@ -80,7 +80,7 @@ def survey(config: JobConfig, root: pathlib.Path, model: Described, known: Known
     """
     layout = layout_of(config.input, config.attribution, model, config.limits.sequence_length)
     buckets.check_attribution(layout, config.attribution, model)
-    files = planning.index_input(config, root, known.files, _schema_check(config, layout))
+    files = planning.index_input(config, root, known.files, _required(config, layout))
     whole = Shards(files, max(1, *(file.summary.rows for file in files)))
     if not whole:
         raise UsageError("E_INPUT_NO_ROWS", f"the {len(files)} input files hold no rows; check input.files")
@@ -129,10 +129,9 @@ def check_first_rows(found: Survey) -> None:
     usable(*extract(_sample(found.whole[0], found.layout.columns), found.layout, found.whole[0].name))
 
 
-def _schema_check(config: JobConfig, layout: Layout) -> planning.Check:
-    features = [*layout.inputs, *layout.baselines]
+def _required(config: JobConfig, layout: Layout) -> Required:
     others = [name for name in (layout.id, layout.label, *config.input.keep) if name is not None]
-    return lambda file, summary: check_schema(file, summary.name, summary.format, features, others)
+    return Required([*layout.inputs, *layout.baselines], others)
 
 
 def _with_carried_types(config: JobConfig, layout: Layout, shard: Shard, known: Known) -> Layout:

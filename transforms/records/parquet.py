@@ -20,19 +20,20 @@ _REASON_CHARACTERS = 200
 _REMEDY = "copy or write the file again"
 
 
-def index(file: BinaryIO, name: str) -> tuple[int, str]:
-    """Rows of the file, and sha256 (hex) over its size and its footer.
+def index(file: BinaryIO, name: str) -> tuple[int, str, pa.Schema]:
+    """Rows of the file, sha256 (hex) over its size and its footer, and its schema.
 
     Raises:
         UsageError: E_PARQUET_INVALID.
     """
-    metadata = _open(file, name, UsageError).metadata
+    opened = _open(file, name, UsageError)
+    metadata = opened.metadata
     rows, held = metadata.num_rows, [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     # no checksum covers the footer
     if sum(held) != rows or min(held, default=0) < 0:
         found = f"{name} has {rows} rows by its footer, but {sum(held)} in its row groups"
         raise UsageError("E_PARQUET_INVALID", f"{found}: it is damaged; {_REMEDY}")
-    return rows, _digest(file)
+    return rows, _digest(file), opened.schema_arrow
 
 
 def schema(file: BinaryIO, name: str) -> dict[str, str]:
@@ -42,16 +43,6 @@ def schema(file: BinaryIO, name: str) -> dict[str, str]:
         UsageError: E_PARQUET_INVALID.
     """
     return {field.name: str(field.type) for field in _open(file, name, UsageError).schema_arrow}
-
-
-def column_types(file: BinaryIO, name: str, wanted: Sequence[str]) -> dict[str, pa.DataType]:
-    """Arrow types of these columns, by the footer alone.
-
-    Raises:
-        UsageError: E_PARQUET_INVALID, E_COLUMN_MISSING.
-    """
-    present = _open(file, name, UsageError).schema_arrow
-    return {column: present.field(column).type for column in checked_columns(present.names, name, wanted)}
 
 
 def read(

@@ -112,19 +112,43 @@ def detect_format(name: str, head: bytes, wanted: Format | None) -> Format:
     )
 
 
-def index_file(file: BinaryIO, name: str, wanted: Format | None) -> FileSummary:
+@dataclass(frozen=True)
+class Required:
+    """Columns that every Parquet file must have, those of `features` of a useful type.
+
+    A TFRecord has no schema: every record names its own features, so that only reading all of them could tell; there,
+    a row without a feature or with another kind is a row's fault.
+    """
+
+    features: Sequence[Feature] = ()
+    others: Sequence[str] = ()
+
+    def check(self, schema: pa.Schema, name: str) -> None:
+        """Refuses a file of this name for its schema.
+
+        Raises:
+            UsageError: E_PARQUET_INVALID, E_COLUMN_MISSING, E_FEATURE_DTYPE, E_FEATURE_SHAPE.
+        """
+        wanted = [*(feature.column for feature in self.features), *self.others]
+        parquet.checked_columns(schema.names, name, wanted)
+        for feature in self.features:
+            check_column(schema.field(feature.column).type, feature, name)
+
+
+def index_file(file: BinaryIO, name: str, wanted: Format | None, required: Required = Required()) -> FileSummary:
     """Counts and fingerprints the records of a seekable file without keeping or parsing them.
 
     Raises:
         UsageError: E_FILE_EMPTY, E_FORMAT_UNKNOWN, E_PARQUET_INVALID, E_TFRECORD_TRUNCATED, E_TFRECORD_LENGTH,
-            E_TFRECORD_COMPRESSION.
+            E_TFRECORD_COMPRESSION, and what `Required.check` raises.
     """
     if file.seek(0, os.SEEK_END) == 0:
         raise UsageError("E_FILE_EMPTY", f"{name} has 0 bytes: its writer did not finish; write it again or remove it")
     file.seek(0)
     head = file.read(HEAD_BYTES)
     if detect_format(name, head, wanted) == "parquet":
-        rows, digest = parquet.index(file, name)
+        rows, digest, schema = parquet.index(file, name)
+        required.check(schema, name)
         return FileSummary(name, "parquet", rows, digest)
     codec = tfrecord.detect_codec(name, head)
     rows, digest, offsets = tfrecord.index(file, name, codec)
@@ -154,22 +178,6 @@ def schema_of(file: BinaryIO, name: str, format: Format, codec: str) -> dict[str
         return parquet.schema(file, name)
     records = tfrecord.records(ByteStream(file, name, codec, UsageError), 0, tf_examples.MAX_BATCH_BYTES)
     return tf_examples.schema(records, name)
-
-
-def check_schema(file: BinaryIO, name: str, format: Format, features: Sequence[Feature], others: Sequence[str]) -> None:
-    """Refuses at launch a Parquet file that lacks a column of `features` or `others`, or has one of a useless type.
-
-    Reads the footer only. Does nothing for TFRecord, which has no schema: every record names its own features, so
-    that only reading all of them could tell; there, a row without a feature or with another kind is a row's fault.
-
-    Raises:
-        UsageError: E_PARQUET_INVALID, E_COLUMN_MISSING, E_FEATURE_DTYPE, E_FEATURE_SHAPE.
-    """
-    if format != "parquet":
-        return
-    types = parquet.column_types(file, name, [*(feature.column for feature in features), *others])
-    for feature in features:
-        check_column(types[feature.column], feature, name)
 
 
 def _read_parquet(file: BinaryIO, source: Source, selection: Selection) -> Iterator[RawBatch]:

@@ -11,7 +11,15 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.auditing.aggregates import Aggregates
 from transforms.auditing.audit_plan import AuditPlan
-from transforms.auditing.audited_parts import AuditJob, Surveyed, aggregate_part, audit_tables, plan_of
+from transforms.auditing.audited_parts import (
+    AuditJob,
+    Surveyed,
+    aggregate_parts,
+    audit_tables,
+    plan_of,
+    survey_parts,
+)
+from transforms.overlap import InTurn
 from transforms.runs.plan_file import pieces
 from transforms.storage.manifest import part_name
 from transforms.storage.place import open_place
@@ -23,8 +31,8 @@ FANOUT = 16
 class AuditAttributions(beam.PTransform):  # type: ignore[misc]
     """The beginning of a pipeline → PCollection[str]: the run's directory, once the tables are in its `_audit/`.
 
-    The parts are read twice, each by one worker at a time; what a worker found in its bundle of parts is merged with
-    what others found.
+    The parts are read twice, each by one worker; what a worker found in its bundle of parts is merged with what others
+    found.
 
     Args:
         job: what is audited.
@@ -59,38 +67,38 @@ class AuditAttributions(beam.PTransform):  # type: ignore[misc]
 
 
 class _SurveyParts(beam.DoFn):  # type: ignore[misc]
-    """One survey for all parts of a bundle."""
+    """A few surveys for all parts of a bundle."""
 
     def __init__(self, job: AuditJob) -> None:
         self._job = job
 
     def start_bundle(self) -> None:
-        self._found = Surveyed()
+        self._found = survey_parts(self._job, open_place(self._job.root))
 
     def process(self, name: str) -> None:
-        self._found.add_part(name, self._job, open_place(self._job.root))
+        self._found.add(name)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        yield GlobalWindows.windowed_value(self._found)
+        yield from map(GlobalWindows.windowed_value, self._found.finish())
 
 
 class _AggregateParts(beam.DoFn):  # type: ignore[misc]
-    """One `Aggregates` for all parts of a bundle."""
+    """A few `Aggregates` for all parts of a bundle."""
 
     def __init__(self, job: AuditJob) -> None:
         self._job = job
 
     def start_bundle(self) -> None:
-        self._found: Aggregates | None = None
+        self._found: InTurn[Aggregates, str] | None = None
 
     def process(self, name: str, plan: AuditPlan | None) -> None:
         if plan is not None:
-            self._found = self._found or Aggregates(plan)
-            aggregate_part(self._found, name, open_place(self._job.root))
+            self._found = self._found or aggregate_parts(plan, open_place(self._job.root))
+            self._found.add(name)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         if self._found is not None:
-            yield GlobalWindows.windowed_value(self._found)
+            yield from map(GlobalWindows.windowed_value, self._found.finish())
 
 
 class _MergeSurveys(beam.CombineFn):  # type: ignore[misc]

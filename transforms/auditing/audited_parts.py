@@ -1,4 +1,4 @@
-"""The parts of a run, read one after another: the pure twin of `AuditAttributions`."""
+"""The parts of a run, read twice, some at once: the pure twin of `AuditAttributions`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from transforms.auditing.part_columns import PartColumns
 from transforms.auditing.slicing import kinds_of
 from transforms.auditing.survey import Limits, Survey
 from transforms.errors import AttribeamError
-from transforms.overlap import ahead
+from transforms.overlap import InTurn, ahead
 from transforms.records.part import damaged
 from transforms.storage.manifest import quarantine_name
 from transforms.storage.place import Place
 
 # Of the first refusal that is shown of a code.
 MESSAGE_CHARACTERS = 200
+# Parts looked at at once, each with sums of its own: of more, most would wait for the interpreter.
+PARTS_AT_ONCE = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,14 +102,19 @@ def plan_of(surveyed: Surveyed) -> AuditPlan | None:
     return plan_audit(surveyed.survey) if surveyed.survey is not None else None
 
 
-def aggregate_part(found: Aggregates, name: str, place: Place) -> None:
-    """Add a part to what is aggregated.
+def survey_parts(job: AuditJob, place: Place) -> InTurn[Surveyed, str]:
+    """The first look at parts, to which their names are added."""
+    return InTurn(Surveyed, lambda found, name: found.add_part(name, job, place), PARTS_AT_ONCE)
 
-    Raises:
-        AttribeamError: E_PART_DAMAGED, E_PART_MISSING.
-    """
-    for table in read_part(place, name):
-        found.add(table)
+
+def aggregate_parts(plan: AuditPlan, place: Place) -> InTurn[Aggregates, str]:
+    """The second look at parts, to which their names are added."""
+
+    def add(found: Aggregates, name: str) -> None:
+        for table in read_part(place, name):
+            found.add(table)
+
+    return InTurn(lambda: Aggregates(plan), add, PARTS_AT_ONCE)
 
 
 def audit_tables(found: Aggregates | None, surveyed: Surveyed) -> AuditTables:
@@ -119,18 +126,26 @@ def audit_tables(found: Aggregates | None, surveyed: Surveyed) -> AuditTables:
 
 
 def audit_parts(names: Iterable[str], job: AuditJob, place: Place) -> AuditTables:
-    """The audit of these parts, read one after another.
+    """The audit of these parts.
 
     Raises:
         AttribeamError: E_PART_DAMAGED, E_PART_MISSING.
     """
-    names, surveyed = list(names), Surveyed()
+    names, looked = list(names), survey_parts(job, place)
     for name in names:
-        surveyed.add_part(name, job, place)
+        looked.add(name)
+    surveyed = Surveyed()
+    for one in looked.finish():
+        surveyed.merge(one)
     plan = plan_of(surveyed)
-    found = Aggregates(plan) if plan else None
-    for name in names if found else ():
-        aggregate_part(found, name, place)  # type: ignore[arg-type]
+    if plan is None:
+        return audit_tables(None, surveyed)
+    added = aggregate_parts(plan, place)
+    for name in names:
+        added.add(name)
+    found, *others = added.finish()
+    for other in others:
+        found.merge(other)
     return audit_tables(found, surveyed)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from counting_file import CountingFile
 from feature_columns import wanted
 from refusals import refusal
 from tfrecord_files import digits
@@ -24,17 +25,6 @@ def parquet(**columns: pa.Array) -> io.BytesIO:
     file = io.BytesIO()
     pq.write_table(pa.table(columns), file)
     return file
-
-
-class CountingFile(io.BytesIO):
-    """Counts the bytes that are read."""
-
-    taken = 0
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size)
-        self.taken += len(data)
-        return data
 
 
 def test_a_file_that_fits() -> None:

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
+from counting_file import CountingFile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from refusals import refusal
@@ -53,17 +54,6 @@ def test_a_damaged_record_before_the_offset_is_not_touched(tmp_path: Path) -> No
     summary = index_file(io.BytesIO(content), "f.tfrecord", None)
     content[0] ^= 1
     assert column(read(bytes(content), summary.range(1030, 1032))) == [[1030], [1031]]
-
-
-class CountingFile(io.BytesIO):
-    """Counts the bytes that are read."""
-
-    taken = 0
-
-    def read(self, size: int | None = -1) -> bytes:
-        data = super().read(size)
-        self.taken += len(data)
-        return data
 
 
 def test_indexing_does_not_read_large_payloads(tmp_path: Path) -> None:

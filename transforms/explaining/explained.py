@@ -33,13 +33,16 @@ Explained = tuple[Examples, Explanation]
 
 
 def chunk_rows(layout: Layout, explainer: Explainer | None = None) -> int:
-    """Rows read at once: about 16 MiB of inputs, or where a layer is explained of its values, which may be far more."""
+    """Rows read at once: about 16 MiB of inputs and of what each row is turned into once, which may be far more: the
+    values of the layer that is explained, and of the tensor where the affine first part of the model ends."""
     shapes = usual_shapes(layout)
     pairs = zip(layout.inputs, shapes, strict=True)
     row_bytes = sum(feature.dtype.itemsize * int(np.prod(shape)) for feature, shape in pairs)
     if explainer and explainer.model.layer:
         values = sum(int(np.prod(shape)) for shape in explainer.explained_shapes(shapes).values())
         row_bytes += explainer.model.layer.dtype.itemsize * values
+    if explainer and explainer.model.stem:
+        row_bytes += explainer.model.stem.row_bytes
     return min(MAX_CHUNK_ROWS, max(1, CHUNK_BYTES // max(1, row_bytes)))
 
 

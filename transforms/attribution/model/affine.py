@@ -9,9 +9,11 @@ being seen. What shapes do not show, `_keeps_order` checks.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from transforms.attribution.model.subgraph import Before, describe
@@ -29,20 +31,28 @@ AFFINE_IN_FIRST = frozenset((
 ))
 AFFINE_IN_ONE = frozenset(("BatchMatMulV2", "Einsum", "MatMul", "Mul"))
 AFFINE_IN_ALL = frozenset(("Add", "AddN", "AddV2", "ConcatV2", "Sub"))
-# What costs much more than to read and write its operands
-COSTLY = frozenset((
-    "AvgPool", "AvgPool3D", "BatchMatMulV2", "Conv2D", "Conv3D", "DepthwiseConv2dNative", "Einsum", "MatMul",
-))
+CONTRACTIONS = frozenset(("BatchMatMulV2", "Einsum", "MatMul"))
 # fmt: on
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What is known of an affine tensor, [batch · rows, *shape]; `costly`: whether an op of `COSTLY` leads to it."""
+    """What is known of an affine tensor.
+
+    Attributes:
+        rows, shape: it is [batch · rows, *shape].
+        products: numbers that its op multiplies and adds up for one example; 0 for what costs no more than to read and
+            to write its operands.
+    """
 
     rows: int
     shape: Shape
-    costly: bool
+    products: int
+
+    @property
+    def width(self) -> int:
+        """Its values for one example."""
+        return self.rows * int(np.prod(self.shape))
 
 
 def _constants(operations: Iterable[Any]) -> set[str]:
@@ -145,9 +155,25 @@ def _separate_parts(
         # more rows than before: repeated or appended ones; a Reshape alone only divides an example's values otherwise
         kept = op.type == "Reshape" or all(one in parts and parts[one].rows == rows for one in data)
         if rows and kept and all(one in parts for one in data):
-            costly = op.type in COSTLY or any(parts[one].costly for one in data)
-            parts[name] = Part(rows, shape, costly)
+            part = Part(rows, shape, 0)
+            given = parts[data[0]].width if data else 0
+            parts[name] = dataclasses.replace(part, products=_products(op, given, part.width))
     return parts
+
+
+def _products(op: Any, given: int, made: int) -> int:
+    """What one example costs, from the number of values that the op is given, and that it makes."""
+    if op.type in ("AvgPool", "AvgPool3D"):
+        return made * int(np.prod(op.get_attr("ksize")))
+    weights = [tensor.shape for tensor in op.inputs if tensor.shape.rank and tensor.shape.is_fully_defined()]
+    if not weights:
+        return 0
+    if op.type == "DepthwiseConv2dNative":
+        return made * int(np.prod(weights[0][:2]))
+    if op.type in ("Conv2D", "Conv3D"):
+        return made * int(np.prod(weights[0][:-1]))
+    # [m, k] times [k, n]: mk values are given, kn are weights, mn are made, and mkn products
+    return math.isqrt(given * made * weights[0].num_elements()) if op.type in CONTRACTIONS else 0
 
 
 def _rows(small: tf.TensorShape, large: tf.TensorShape) -> tuple[int, Shape]:

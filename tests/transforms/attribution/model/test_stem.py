@@ -127,7 +127,17 @@ STEMS = {
         ),
         (3, 2),
     ),
-    "residual": (residual, (4,)),
+    "wider, but 9 products each": (lambda: sequential((6, 6, 1), layers.Conv2D(8, 3, activation="tanh")), (4, 4, 8)),
+    "wider, grouped": (
+        lambda: sequential((6, 6, 2), layers.DepthwiseConv2D(3, depth_multiplier=2, activation="tanh")),
+        (4, 4, 4),
+    ),
+    "wider, dense": (lambda: sequential((9,), layers.Dense(30, "tanh")), (30,)),
+    "narrow first, then wider for more products": (
+        lambda: sequential((20,), layers.Dense(12), layers.Dense(16, "tanh")),
+        (16,),
+    ),
+    "residual": (residual, (5,)),
     "linear to its end": (lambda: sequential((6,)), (3,)),
 }
 
@@ -167,9 +177,11 @@ def uncut(kind):
     if kind == "skipped around":
         return keras.Model(x, layers.Dense(2)(layers.Concatenate()([layers.Dense(3)(x), layers.Activation("tanh")(x)])))
     if kind == "wider":
-        return keras.Model(x, layers.Dense(2)(layers.Dense(5, "tanh")(x)))
+        return keras.Model(x, layers.Dense(2)(layers.Dense(20, "tanh")(x)))
     if kind == "wider conv":
-        return sequential((6, 6, 1), layers.Conv2D(8, 3, activation="tanh"))
+        return sequential((6, 6, 3), layers.Conv2D(8, 1, activation="tanh"))
+    if kind == "upsampled":
+        return sequential((6, 6, 1), layers.UpSampling2D(2), layers.Activation("tanh"))
     if kind == "not affine first":
         return keras.Model(x, layers.Dense(2)(layers.Activation("tanh")(x)))
     if kind == "only scaled":
@@ -181,7 +193,17 @@ def uncut(kind):
 
 
 @pytest.mark.parametrize(
-    "kind", ["skipped around", "wider", "wider conv", "not affine first", "only scaled", "of any size", "fixed batch"]
+    "kind",
+    [
+        "skipped around",
+        "wider",
+        "wider conv",
+        "upsampled",
+        "not affine first",
+        "only scaled",
+        "of any size",
+        "fixed batch",
+    ],
 )
 def test_nothing_is_cut_off(tmp_path, kind):
     model = load_model(ModelConfig(path=saved_keras(tmp_path, uncut(kind), "keras")))
@@ -424,5 +446,6 @@ def test_the_reference_sees_a_wrong_stem(tmp_path):
 def test_the_model_is_left_as_it_is(model_of):
     model = model_of(mlp, x=([None, 6], "float32"))
     before = model.outputs(draw(model)).numpy()
-    assert model.stem is None  # 8 hidden units are wider
+    assert model.stem is not None
+    model.stem.project(draw(model))
     assert np.array_equal(model.outputs(draw(model)).numpy(), before)

@@ -7,7 +7,7 @@ One dense net with random weights; each series changes one thing and keeps the r
 fitted to the medians, `growth` the cost of the last over the first, beside the growth of what was changed.
 
 With `--simulate` nothing is explained: what planning, publishing, finalizing and resuming cost for up to 100,000 shards
-of 10,000 rows, 10^9 rows in all, each in a process of its own. `benchmarks/simulated.py` says what of it is real.
+of 10,000 rows, 10^9 rows in all. `benchmarks/simulated.py` says what of it is real.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ from transforms.records.source import Selection, read_rows
 from transforms.runs.attribution_job import AttributionJob
 from transforms.runs.references_file import read_references
 from transforms.runs.shard import Shard
+from transforms.runs.whole_part import WholePart, read_whole
 from transforms.runs.work_done import Clocks, ShardResult, Tally
 from transforms.storage.listing import open_file
 from transforms.storage.manifest import part_name, quarantine_name
@@ -80,12 +81,13 @@ def attribute_shard(
             gradients = _write(writer, rows, job, job.schema(about), clocks, oversight)
             finishing.enter_context(clocks.writing.running())  # closing the part is a good deal of it
         refused = rows.refused(oversight.refused)
+        whole = _checked(scratch, shard, job, refused)
         published = _publish(scratch, place, refused, about)
-    counts = shard.number, (shard.size - refused.num_rows) * job.attribution.targets, refused.num_rows
+    counts = shard.number, whole.totals.rows, refused.num_rows
     worker = peak_memory_bytes(), explainer.take_out_of_memory()
     codes = Counter(refused["code"].to_pylist())
     result = ShardResult(*counts, published, time.monotonic() - started, *worker, gradients, codes, *clocks.seconds)
-    return result if published else _as_it_stands(result, place, about)
+    return dataclasses.replace(result, whole=whole) if published else _as_it_stands(result, place, about)
 
 
 def _write(
@@ -106,14 +108,21 @@ def _write(
     return gradients
 
 
+def _checked(scratch: pathlib.Path, shard: Shard, job: AttributionJob, refused: pa.RecordBatch) -> WholePart:
+    """The part as it was written, read again in full: with the refused rows it has every row of the shard."""
+    with (scratch / "part").open("rb") as written:
+        whole = read_whole(written, shard, job)
+    if list(whole.lacking) != sorted(refused["source_row"].to_pylist()):
+        raise part.damaged(job.part_of(shard), "it lacks other rows than those that were refused")
+    return whole
+
+
 def _publish(scratch: pathlib.Path, place: Place, refused: pa.RecordBatch, about: part.Provenance) -> bool:
     """Whether this attempt's part is the one that stands there; its quarantine file stands before it."""
-    name, rows = part_name(about.fingerprint, about.shard), (about.rows - refused.num_rows) * about.targets
+    name = part_name(about.fingerprint, about.shard)
     if refused.num_rows and not place.exists(name):
         write_quarantine(scratch / "refused", refused, about)
         place.publish(scratch / "refused", quarantine_name(name))
-    with (scratch / "part").open("rb") as written:
-        check_part(part.read_footer(written, name), about, rows, name)
     return place.publish(scratch / "part", name)
 
 
@@ -130,30 +139,16 @@ def _adopted(place: Place, about: part.Provenance, started: float) -> ShardResul
     with place.open(name) as file:
         footer = part.read_footer(file, name)
     refused = max(0, about.rows - footer[1] // about.targets)
-    check_part(footer, about, (about.rows - refused) * about.targets, name)
+    part.check_footer(footer, about, (about.rows - refused) * about.targets, name)
     if refused:
         quarantine = quarantine_name(name)
         if not place.exists(quarantine):
             raise part.damaged(name, f"{refused} rows are not in it, and {quarantine} is not there")
         with place.open(quarantine) as file:
-            check_part(part.read_footer(file, quarantine), about, refused, quarantine)
+            part.check_footer(part.read_footer(file, quarantine), about, refused, quarantine)
             codes = Counter(code for _, code in part.read_refused(file, quarantine))
     seconds = time.monotonic() - started
     return ShardResult(about.shard, footer[1], refused, False, seconds, peak_memory_bytes(), 0, refused=codes)
-
-
-def check_part(footer: tuple[dict[str, str], int], about: part.Provenance, rows: int, name: str) -> None:
-    """Refuse a part that is not the planned one; the device and batch of another attempt may differ.
-
-    Raises:
-        AttribeamError: E_PART_DAMAGED.
-    """
-    metadata, found = footer
-    for key in ("fingerprint", "shard", "input_digest", "rows", "targets"):
-        if metadata.get(key) != str(getattr(about, key)):
-            raise part.damaged(name, f"its footer says {key}={metadata.get(key)!r}, not {getattr(about, key)!r}")
-    if found != rows:
-        raise part.damaged(name, f"it has {found} rows, not {rows}")
 
 
 def peak_memory_bytes() -> int:

@@ -20,9 +20,10 @@ from transforms.attribution.methods import is_complete
 from transforms.errors import AttribeamError, QuarantineError
 from transforms.records import part
 from transforms.runs.attribution_job import AttributionJob
-from transforms.runs.checked_parts import CheckedParts, Totals, check_parts, missing
+from transforms.runs.checked_parts import CheckedParts, check_parts, missing
 from transforms.runs.file_list import LISTED
-from transforms.runs.plan_file import pieces
+from transforms.runs.plan_file import piece_of, pieces
+from transforms.runs.whole_part import Totals, WholePart
 from transforms.runs.work_done import ShardResult, WorkDone
 from transforms.storage import manifest as names
 from transforms.storage.place import Place, open_place
@@ -175,7 +176,7 @@ def versions() -> dict[str, str]:
 class FinalizeRun(beam.PTransform):  # type: ignore[misc]
     """PCollection[ShardResult] → PCollection[the manifest], once every shard has a result.
 
-    The parts are read by all workers; one of them then writes down what they found, a piece at a time.
+    The parts are checked by all workers, a piece of the plan at a time; one of them then writes down what they found.
     """
 
     def __init__(self, plan: RunPlan) -> None:
@@ -184,10 +185,11 @@ class FinalizeRun(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, results: PCollection[ShardResult]) -> PCollection[dict[str, Any]]:
         done = results | "WhatItTook" >> beam.CombineGlobally(_AddUp())
+        planned = done | "EveryShard" >> beam.FlatMap(_every_shard, self._plan)
+        read = results | "ReadBefore" >> beam.FlatMap(_read_before)
         return (
-            done
-            | "EveryShard" >> beam.FlatMap(_every_shard, self._plan)
-            | "SpreadOverWorkers" >> beam.Reshuffle()
+            {"planned": planned, "read": read}
+            | "ByPiece" >> beam.CoGroupByKey()
             | "CheckParts" >> beam.Map(_check_parts, self._plan.job)
             | "Gather" >> beam.GroupBy(_all_the_same)
             | "Publish" >> beam.Map(_finalize, self._plan, AsSingleton(done))
@@ -208,12 +210,18 @@ class _AddUp(beam.CombineFn):  # type: ignore[misc]
         return done
 
 
-def _every_shard(_: WorkDone, plan: RunPlan) -> Iterator[Sequence[int]]:
-    return every_shard(plan, open_place(plan.job.root))
+def _every_shard(_: WorkDone, plan: RunPlan) -> Iterator[tuple[int, Sequence[int]]]:
+    return enumerate(every_shard(plan, open_place(plan.job.root)))
 
 
-def _check_parts(numbers: Sequence[int], job: AttributionJob) -> CheckedParts:
-    return check_parts(numbers, job, open_place(job.root))
+def _read_before(result: ShardResult) -> Iterator[tuple[int, tuple[int, WholePart]]]:
+    if result.whole:
+        yield piece_of(result.number), (result.number, result.whole)
+
+
+def _check_parts(piece: tuple[int, Mapping[str, Iterable[Any]]], job: AttributionJob) -> CheckedParts:
+    (numbers,) = piece[1]["planned"]
+    return check_parts(numbers, job, open_place(job.root), dict(piece[1]["read"]))
 
 
 def _all_the_same(_: CheckedParts) -> int:

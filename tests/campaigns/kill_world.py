@@ -99,12 +99,10 @@ def attempted(task: Task, order: random.Random) -> None:
 def _directly(todo: Any, plan: RunPlan, explainer: Any) -> None:
     place, job = open_place(plan.job.root), plan.job
     with ThreadPoolExecutor(2) as pool:
-        done = sum(
-            map(WorkDone.of, pool.map(lambda one: attribute_shard(one, job, explainer, place), _of(todo, job))),
-            WorkDone(),
-        )
-    checked = (check_parts(numbers, job, place) for numbers in every_shard(plan, place))
-    finalize_run(plan, place, checked, done)
+        results = list(pool.map(lambda one: attribute_shard(one, job, explainer, place), _of(todo, job)))
+    known = {result.number: result.whole for result in results if result.whole}
+    checked = (check_parts(numbers, job, place, known) for numbers in every_shard(plan, place))
+    finalize_run(plan, place, checked, sum(map(WorkDone.of, results), WorkDone()))
 
 
 def _of(todo: Any, job: AttributionJob) -> Any:

@@ -2,7 +2,8 @@
 `transforms.storage.place.Place`.
 
 `attempt` is `transforms.attribute.attribute_shard`, `finalize` is `every_shard`, `check_parts` and `finalize_run`;
-`protocol_launch` is the rest. A file is its content here, so that two files have one digest just when they are equal.
+`protocol_launch` is the rest. A file is its content here, so that two files have one digest just when they are equal,
+and one that is hashed is as good as read.
 `exists` and then `open` are one call, `read`, since only a launcher removes files.
 
 Two shards, the first with a refused row. Attempts write different bytes, as they do with `batch_size: auto`; and they

@@ -13,6 +13,7 @@ import pytest
 from datasets import LINEAR, QUADRATIC, attributions, launch, read
 
 from transforms.attribution.explainer import Explainer
+from transforms.runs import checked_parts
 from transforms.runs.verify import verify_run
 from transforms.storage import manifest as names
 from transforms.storage.place import open_place
@@ -64,6 +65,24 @@ def test_the_jobs_values_are_the_explainers_for_every_batch_size(job_of: Any) ->
         np.testing.assert_array_equal(table["delta"], direct.delta.astype(np.float32))
         assert table["target"].to_pylist() == rows["label"].tolist()
         assert set(table["steps"].to_pylist()) == {8}
+
+
+def test_finalizing_reads_no_part_that_its_worker_has_read(job_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = job_of(datasets.keras_classifier, output={"shard_bytes": 700})
+    launch(job)
+    place = open_place(job.output.path)
+    names_before = set(place.names())
+
+    def refuse(*_: Any) -> Any:
+        raise RuntimeError("a part was read again")
+
+    monkeypatch.setattr(checked_parts, "read_whole", refuse)
+    launch(job_of(datasets.keras_classifier, out="again", output={"shard_bytes": 700}))
+    for name in (names.SUCCESS, names.MANIFEST, names.FILES):
+        place.remove(name)
+    with pytest.raises(RuntimeError, match="read again"):  # of an earlier invocation, nobody has said what they hold
+        launch(job)
+    assert set(place.names()) < names_before
 
 
 def test_both_formats_give_the_same_bytes(job_of: Any) -> None:

@@ -24,6 +24,7 @@ from transforms.attribute import AttributeShards, attribute_shard
 from transforms.attribution.explainer import Explainer
 from transforms.errors import AttribeamError
 from transforms.explaining import explained
+from transforms.records.part_writer import PartWriter
 from transforms.runs.shard import Shard
 from transforms.storage.manifest import quarantine_name
 from transforms.storage.place import open_place
@@ -118,6 +119,30 @@ def test_an_error_leaves_neither_a_part_nor_scratch(prepared: tuple[Prepared, Ex
         attribute_shard(dataclasses.replace(made.shards[0], rows=rows), made.job, explainer, open_place(made.job.root))
     assert list((pathlib.Path(made.job.root) / "_scratch").iterdir()) == []
     assert open_place(made.job.root).names() == []
+
+
+def test_a_part_that_is_not_as_it_was_written_is_not_published(
+    prepared: tuple[Prepared, Explainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Spoilt(PartWriter):
+        def __exit__(self, *error: Any) -> None:
+            super().__exit__(*error)
+            with self.path.open("r+b") as file:
+                file.seek(-2000, 2)
+                (byte,) = file.read(1)
+                file.seek(-1, 1)
+                file.write(bytes([byte ^ 1]))
+
+        def __init__(self, path: pathlib.Path, schema: Any) -> None:
+            super().__init__(path, schema)
+            self.path = path
+
+    made, explainer = prepared
+    place = open_place(made.job.root)
+    monkeypatch.setattr(attribute, "PartWriter", Spoilt)
+    with pytest.raises(AttribeamError, match="E_PART_DAMAGED"):
+        attribute_shard(next(iter(made.shards)), made.job, explainer, place)
+    assert not list(place.names())
 
 
 def test_a_workers_error_keeps_its_code_and_kind(job_of: Any, tmp_path: pathlib.Path) -> None:

@@ -54,9 +54,9 @@ class Channel:
 
 
 def from_result(result: ShardResult) -> dict[str, Any]:
-    """A result as JSON has it."""
+    """A result as JSON has it; without what its part holds: one that a stranger's code was near is read again."""
     fields = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
-    return fields | {"refused": dict(result.refused)}
+    return fields | {"refused": dict(result.refused), "whole": None}
 
 
 def to_result(values: Mapping[str, Any]) -> ShardResult:

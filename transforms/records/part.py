@@ -109,6 +109,23 @@ def read_footer(file: BinaryIO, name: str) -> tuple[dict[str, str], int]:
     return found, parquet.metadata.num_rows
 
 
+def check_footer(footer: tuple[dict[str, str], int], about: Provenance, rows: int, name: str) -> None:
+    """Refuse a part that is not the planned one; the device and batch of another attempt may differ.
+
+    Args:
+        footer: as `read_footer` gives it.
+
+    Raises:
+        AttribeamError: E_PART_DAMAGED.
+    """
+    metadata, found = footer
+    for key in ("fingerprint", "shard", "input_digest", "rows", "targets"):
+        if metadata.get(key) != str(getattr(about, key)):
+            raise damaged(name, f"its footer says {key}={metadata.get(key)!r}, not {getattr(about, key)!r}")
+    if found != rows:
+        raise damaged(name, f"it has {found} rows, not {rows}")
+
+
 def _opened(file: BinaryIO, name: str) -> tuple[pq.ParquetFile, dict[str, str]]:
     try:
         # a run's parts name one source each; its name is read once for all rows

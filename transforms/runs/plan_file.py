@@ -48,6 +48,11 @@ def pieces(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
     return (numbers[first : first + PIECE_SHARDS] for first in range(0, len(numbers), PIECE_SHARDS))
 
 
+def piece_of(number: int) -> int:
+    """Which of all shards' `pieces` a shard is in."""
+    return number // PIECE_SHARDS
+
+
 def write_plan(place: Place, fingerprint: str, planned: Iterable[tuple[Shard, InputFile]], layout: Layout) -> None:
     """Publish the plan: a row a shard, in their order, with all that is needed to know its file without opening it.
 

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
+from transforms.runs.whole_part import WholePart
+
 Item = TypeVar("Item")
 
 
@@ -26,6 +28,7 @@ class ShardResult:
         reading_s, computing_s, writing_s: seconds in which it was read and decoded, explained, and written and
             published; they overlap.
         programs: that its worker process compiled meanwhile.
+        whole: what reading the part in full found before it was published; None: it was not published here.
     """
 
     number: int
@@ -41,6 +44,7 @@ class ShardResult:
     computing_s: float = 0.0
     writing_s: float = 0.0
     programs: int = 0
+    whole: WholePart | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,8 @@ What is real: input files (tiny ones, a column of one value in one page) and the
 `_plan.parquet`, the Beam steps on the in-process runner, reading every page of every part before it is published,
 hashing it afterwards, manifest and `_SUCCESS`. What is not: the Explainer. One shard is explained; every other
 shard's part is that part's pages with its own identity, so that there are as many rows to count as there would be.
-But they compress to almost nothing, and hashing and reading them takes far less than of real ones.
+But they compress to almost nothing, and hashing and reading them takes far less than of real ones. Finalizing has a
+process of its own, as where others have explained: what they would tell it is read from a file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -27,6 +28,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import PCollection
 
 from benchmarks.copied_parquet import Template
 from pipeline.config import JobConfig, parse_config
@@ -50,32 +52,8 @@ from transforms.storage import manifest as names
 from transforms.storage.place import open_place
 
 STAGES = ("plan", "commit", "finalize", "resume")
-PROCESSES = ("plan", "job", "resume")
+TOLD = "told.jsonl"  # number, sha256 and bytes of each published part
 LOST = 100  # one part in so many is missing when the run is resumed
-FILE, WIDTH = b"attribeam.benchmark", 12
-
-
-@dataclasses.dataclass(frozen=True)
-class Meter:
-    """What this process has taken so far."""
-
-    clock_s: float
-    processor_s: float
-    peak_memory_bytes: int
-
-    @classmethod
-    def now(cls) -> Meter:
-        """At this moment."""
-        return cls(time.perf_counter(), time.process_time(), peak_memory_bytes())
-
-    def since(self, earlier: Meter) -> dict[str, float]:
-        """What was taken between the two."""
-        return {
-            "seconds": self.clock_s - earlier.clock_s,
-            "cpu_seconds": self.processor_s - earlier.processor_s,
-            "peak_memory_bytes": self.peak_memory_bytes,
-            "before_bytes": earlier.peak_memory_bytes,
-        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,45 +106,58 @@ def planned(run: Simulation, explainer: Explainer) -> RunPlan:
     return RunPlan(made.job, len(made.shards), made.shards.rows, 0.0, time.time(), {})
 
 
-def commit_and_finalize(run: Simulation, whole: RunPlan, explainer: Explainer) -> Meter:
-    """Publish a part for every shard, then all that comes behind the last of them; where the second begins."""
+def commit(run: Simulation, whole: RunPlan, explainer: Explainer) -> None:
+    """Publish a part for every shard."""
     job = whole.job
     sample, (first,) = str(run.folder / "sample"), read_shards(open_place(job.root), job.fingerprint, [0])
     attribute_shard(first, dataclasses.replace(job, root=sample), explainer, open_place(sample))
     part = pathlib.Path(sample, job.part_of(first)).read_bytes()
-    numbers, ends = range(whole.shards), run.folder / "ends"
+    numbers, told = range(whole.shards), run.folder / TOLD
     run_pipeline(
-        lambda root: (
-            root
-            | ReadShards(job.root, job.fingerprint, numbers)
-            | beam.ParDo(_Publish(job, part, ends))
-            | FinalizeRun(whole)
-        ),
+        lambda root: root | ReadShards(job.root, job.fingerprint, numbers) | beam.ParDo(_Publish(job, part, told)),
         PipelineOptions(),
     )
-    rows = names.read_manifest(open_place(job.root))["rows"]
-    assert rows == whole.input_rows, f"{rows} rows, not {whole.input_rows}"
-    return Meter(*json.loads(ends.read_text().splitlines()[-1]))
 
 
 class _Publish(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, job: AttributionJob, part: bytes, ends: pathlib.Path) -> None:
-        self._job, self._part, self._ends = job, part, ends
+    def __init__(self, job: AttributionJob, part: bytes, told: pathlib.Path) -> None:
+        self._job, self._part, self._path = job, part, told
 
     def setup(self) -> None:
         self._template, self._place = Template(self._part), open_place(self._job.root)
+        self._told = self._path.open("a")
 
-    def process(self, shard: Shard) -> Iterator[ShardResult]:
-        about = self._job.provenance(shard, 1024, "CPU")
-        data = self._template.copy(about.metadata())
+    def process(self, shard: Shard) -> None:
+        data = self._template.copy(self._job.provenance(shard, 1024, "CPU").metadata())
         whole = read_whole(io.BytesIO(data), shard, self._job)
         self._place.publish_bytes(data, self._job.part_of(shard))
-        yield ShardResult(shard.number, shard.size, 0, True, 0.0, 0, 0, whole=whole)
+        self._told.write(json.dumps([shard.number, whole.sha256, whole.totals.bytes]) + "\n")
 
-    def finish_bundle(self) -> None:
-        # the runner is in this process, so its clocks are those of the stage
-        with self._ends.open("a") as file:
-            file.write(json.dumps(dataclasses.astuple(Meter.now())) + "\n")
+    def teardown(self) -> None:
+        self._told.close()
+
+
+def finalize(run: Simulation, whole: RunPlan) -> int:
+    """From the last shard's result on; the number of rows."""
+    job, told = whole.job, run.folder / TOLD
+
+    def build(root: beam.Pipeline) -> PCollection[dict[str, Any]]:
+        return root | beam.Create([str(told)]) | beam.FlatMap(_results, job) | FinalizeRun(whole)
+
+    run_pipeline(build, PipelineOptions())
+    return int(names.read_manifest(open_place(job.root))["rows"])
+
+
+def _results(told: str, job: AttributionJob) -> Iterator[ShardResult]:
+    """What the workers would tell: all parts hold the same, but for who they are."""
+    place = open_place(job.root)
+    (first,) = read_shards(place, job.fingerprint, [0])
+    with place.open(job.part_of(first)) as file:
+        known = read_whole(file, first, job)
+    with pathlib.Path(told).open() as lines:
+        for number, sha256, size in map(json.loads, lines):
+            own = dataclasses.replace(known, sha256=sha256, totals=dataclasses.replace(known.totals, bytes=size))
+            yield ShardResult(number, first.size, 0, True, 0.0, 0, 0, whole=own)
 
 
 def resume(run: Simulation, explainer: Explainer) -> int:
@@ -179,22 +170,35 @@ def resume(run: Simulation, explainer: Explainer) -> int:
     return int(len(done) - done.sum())
 
 
-def stages(process: str, folder: pathlib.Path) -> dict[str, dict[str, float]]:
-    """Run one or two stages in this process; of each seconds, seconds of the processor, and peak memory until then, of
-    which `before_bytes` was needed for TensorFlow, Beam and the model."""
+def stage(name: str, folder: pathlib.Path) -> dict[str, Any]:
+    """Run a stage in this process: seconds, seconds of the processor, and peak memory, of which `before` was needed for
+    TensorFlow, Beam and the model."""
     run = Simulation(folder)
     explainer = Explainer.load(run.config.model, run.config.attribution)
     explainer.explain({"x": np.ones((1, 1), np.float32)})
-    if process == "resume":
+    whole = planned(run, explainer) if name in STAGES[1:3] else None
+    if name == "resume":
         _lose(pathlib.Path(run.config.output.path))
-    whole = planned(run, explainer) if process == "job" else None
-    started = Meter.now()
-    if whole:
-        between = commit_and_finalize(run, whole, explainer)
-        return {"commit": between.since(started), "finalize": Meter.now().since(between)}
-    work = {"plan": plan, "resume": resume}[process]
-    work(run, explainer)
-    return {process: Meter.now().since(started)}
+    work: dict[str, Callable[[], Any]] = {
+        "plan": lambda: plan(run, explainer),
+        "commit": lambda: commit(run, _given(whole), explainer),
+        "finalize": lambda: finalize(run, _given(whole)),
+        "resume": lambda: resume(run, explainer),
+    }
+    before, started, cpu = peak_memory_bytes(), time.perf_counter(), time.process_time()
+    found = work[name]()
+    return {
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - cpu,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "before_bytes": before,
+        "found": found,
+    }
+
+
+def _given(whole: RunPlan | None) -> RunPlan:
+    assert whole is not None
+    return whole
 
 
 def _lose(out: pathlib.Path) -> None:
@@ -210,26 +214,26 @@ def _lose(out: pathlib.Path) -> None:
 
 
 def simulate(shards: int, shard_rows: int, below: pathlib.Path | None) -> dict[str, Any]:
-    """Every stage; planning, the job and resuming in a process each."""
+    """Every stage, each in a process of its own."""
     folder = pathlib.Path(tempfile.mkdtemp(dir=below))
     try:
         Simulation(folder).make(shards, shard_rows)
         found: dict[str, Any] = {}
-        for process in PROCESSES:
-            command = [sys.executable, "-m", "benchmarks.simulated", process, str(folder)]
+        for name in STAGES:
+            command = [sys.executable, "-m", "benchmarks.simulated", name, str(folder)]
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            found |= (both := json.loads(done.stdout.splitlines()[-1]))
-            for name, one in both.items():
-                print(
-                    f"{shards:7,} {name:9} {one['seconds']:8.2f} {one['cpu_seconds']:8.2f}"
-                    f" {one['peak_memory_bytes'] / 1e6:8.0f} {one['before_bytes'] / 1e6:8.0f}"
-                    f" {one['cpu_seconds'] / shards * 1e3:8.3f}",
-                    flush=True,
-                )
+            found[name] = json.loads(done.stdout.splitlines()[-1])
+            one = found[name]
+            print(
+                f"{shards:7,} {name:9} {one['seconds']:8.2f} {one['cpu_seconds']:8.2f}"
+                f" {one['peak_memory_bytes'] / 1e6:8.0f} {one['before_bytes'] / 1e6:8.0f}"
+                f" {one['cpu_seconds'] / shards * 1e3:8.3f}",
+                flush=True,
+            )
         return found
     finally:
         shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
-    print(json.dumps(stages(sys.argv[1], pathlib.Path(sys.argv[2]))))
+    print(json.dumps(stage(sys.argv[1], pathlib.Path(sys.argv[2]))))

@@ -6,6 +6,7 @@ import dataclasses
 import pathlib
 import platform
 import time
+from collections import ChainMap, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
@@ -15,6 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.pvalue import AsSingleton, PCollection
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.timestamp import MIN_TIMESTAMP
+from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.attribution.methods import is_complete
 from transforms.errors import AttribeamError, QuarantineError
@@ -186,7 +190,7 @@ class FinalizeRun(beam.PTransform):  # type: ignore[misc]
     def expand(self, results: PCollection[ShardResult]) -> PCollection[dict[str, Any]]:
         done = results | "WhatItTook" >> beam.CombineGlobally(_AddUp())
         planned = done | "EveryShard" >> beam.FlatMap(_every_shard, self._plan)
-        read = results | "ReadBefore" >> beam.FlatMap(_read_before)
+        read = results | "ReadBefore" >> beam.ParDo(_ReadBefore())
         return (
             {"planned": planned, "read": read}
             | "ByPiece" >> beam.CoGroupByKey()
@@ -210,18 +214,28 @@ class _AddUp(beam.CombineFn):  # type: ignore[misc]
         return done
 
 
+class _ReadBefore(beam.DoFn):  # type: ignore[misc]
+    """What workers found in their parts, by piece of the plan; a bundle's together, for every element has its price."""
+
+    def start_bundle(self) -> None:
+        self._found = defaultdict[int, dict[int, WholePart]](dict)
+
+    def process(self, result: ShardResult) -> None:
+        if result.whole:
+            self._found[piece_of(result.number)][result.number] = result.whole
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for found in self._found.items():
+            yield WindowedValue(found, MIN_TIMESTAMP, [GlobalWindow()])
+
+
 def _every_shard(_: WorkDone, plan: RunPlan) -> Iterator[tuple[int, Sequence[int]]]:
     return enumerate(every_shard(plan, open_place(plan.job.root)))
 
 
-def _read_before(result: ShardResult) -> Iterator[tuple[int, tuple[int, WholePart]]]:
-    if result.whole:
-        yield piece_of(result.number), (result.number, result.whole)
-
-
 def _check_parts(piece: tuple[int, Mapping[str, Iterable[Any]]], job: AttributionJob) -> CheckedParts:
-    (numbers,) = piece[1]["planned"]
-    return check_parts(numbers, job, open_place(job.root), dict(piece[1]["read"]))
+    (numbers,), known = piece[1]["planned"], ChainMap(*piece[1]["read"])
+    return check_parts(numbers, job, open_place(job.root), known)
 
 
 def _all_the_same(_: CheckedParts) -> int:

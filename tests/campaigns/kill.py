@@ -26,6 +26,7 @@ from campaigns.kill_world import DONE, HUNG, LOST, REFUSED, Task, ended, forked
 from campaigns.steps import signalled
 
 OURS, OTHER = "ours", "another configuration"
+SLOW_S = 0.01  # for each batch of rows
 
 
 class Campaign:
@@ -34,7 +35,7 @@ class Campaign:
     def __init__(self, folder: pathlib.Path, seed: int) -> None:
         self.folder, self.dice, self.counts, self.faults = folder, random.Random(seed), Counter[str](), list[str]()
         self.wanted = {OURS: self._undisturbed("a", 8), OTHER: self._undisturbed("b", 9)}
-        self.steps = self._steps(folder / "steps")
+        self.steps, self.slow_s = self._steps(folder / "steps"), self._slow_s()
 
     def _steps(self, counted: pathlib.Path) -> int:
         def act(number: int, what: str, subject: object) -> None:
@@ -42,6 +43,12 @@ class Campaign:
 
         assert self.end(self.launch(Task(self.job("counted"), act))) == DONE
         return int(counted.read_text())
+
+    def _slow_s(self) -> float:
+        """What a launcher takes whose model is slow: moments to kill it at are drawn from all of that."""
+        started = time.monotonic()
+        assert self.end(self.launch(Task(self.job("slow"), seconds=SLOW_S))) == DONE
+        return time.monotonic() - started
 
     def job(self, out: str, steps: int = 8) -> world.JobConfig:
         """A job that writes to a folder."""
@@ -117,8 +124,8 @@ def at_random(campaign: Campaign, rounds: int) -> None:
 
         def disturb(job: world.JobConfig, other: world.JobConfig) -> None:
             for _ in range(3):
-                pid = campaign.launch(Task(job, seconds=0.01))
-                time.sleep(campaign.dice.uniform(0.0, 0.4))
+                pid = campaign.launch(Task(job, seconds=SLOW_S))
+                time.sleep(campaign.dice.uniform(0.0, campaign.slow_s))
                 os.kill(pid, signal.SIGKILL)
                 if campaign.end(pid) == DONE:
                     break

@@ -131,7 +131,7 @@ class _Publish(beam.DoFn):  # type: ignore[misc]
         data = self._template.copy(self._job.provenance(shard, 1024, "CPU").metadata())
         whole = read_whole(io.BytesIO(data), shard, self._job)
         self._place.publish_bytes(data, self._job.part_of(shard))
-        self._told.write(json.dumps([shard.number, whole.sha256, whole.totals.bytes]) + "\n")
+        self._told.write(json.dumps([shard.number, whole.sha256, whole.bytes]) + "\n")
 
     def teardown(self) -> None:
         self._told.close()
@@ -156,7 +156,7 @@ def _results(told: str, job: AttributionJob) -> Iterator[ShardResult]:
         known = read_whole(file, first, job)
     with pathlib.Path(told).open() as lines:
         for number, sha256, size in map(json.loads, lines):
-            own = dataclasses.replace(known, sha256=sha256, totals=dataclasses.replace(known.totals, bytes=size))
+            own = dataclasses.replace(known, sha256=sha256, bytes=size)
             yield ShardResult(number, first.size, 0, True, 0.0, 0, 0, whole=own)
 
 

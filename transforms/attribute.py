@@ -83,7 +83,7 @@ def attribute_shard(
         refused = rows.refused(oversight.refused)
         whole = _checked(scratch, shard, job, refused)
         published = _publish(scratch, place, refused, about)
-    counts = shard.number, whole.totals.rows, refused.num_rows
+    counts = shard.number, whole.rows, refused.num_rows
     worker = peak_memory_bytes(), explainer.take_out_of_memory()
     codes = Counter(refused["code"].to_pylist())
     result = ShardResult(*counts, published, time.monotonic() - started, *worker, gradients, codes, *clocks.seconds)

@@ -6,7 +6,6 @@ import dataclasses
 import pathlib
 import platform
 import time
-from collections import ChainMap, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
@@ -16,9 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.pvalue import AsSingleton, PCollection
-from apache_beam.transforms.window import GlobalWindow
-from apache_beam.utils.timestamp import MIN_TIMESTAMP
-from apache_beam.utils.windowed_value import WindowedValue
 
 from transforms.attribution.methods import is_complete
 from transforms.errors import AttribeamError, QuarantineError
@@ -190,7 +186,7 @@ class FinalizeRun(beam.PTransform):  # type: ignore[misc]
     def expand(self, results: PCollection[ShardResult]) -> PCollection[dict[str, Any]]:
         done = results | "WhatItTook" >> beam.CombineGlobally(_AddUp())
         planned = done | "EveryShard" >> beam.FlatMap(_every_shard, self._plan)
-        read = results | "ReadBefore" >> beam.ParDo(_ReadBefore())
+        read = results | "ReadBefore" >> beam.FlatMap(_read_before)
         return (
             {"planned": planned, "read": read}
             | "ByPiece" >> beam.CoGroupByKey()
@@ -214,27 +210,20 @@ class _AddUp(beam.CombineFn):  # type: ignore[misc]
         return done
 
 
-class _ReadBefore(beam.DoFn):  # type: ignore[misc]
-    """What workers found in their parts, by piece of the plan; a bundle's together, for every element has its price."""
-
-    def start_bundle(self) -> None:
-        self._found = defaultdict[int, dict[int, WholePart]](dict)
-
-    def process(self, result: ShardResult) -> None:
-        if result.whole:
-            self._found[piece_of(result.number)][result.number] = result.whole
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        for found in self._found.items():
-            yield WindowedValue(found, MIN_TIMESTAMP, [GlobalWindow()])
-
-
 def _every_shard(_: WorkDone, plan: RunPlan) -> Iterator[tuple[int, Sequence[int]]]:
     return enumerate(every_shard(plan, open_place(plan.job.root)))
 
 
+def _read_before(result: ShardResult) -> Iterator[tuple[int, tuple[int, tuple[Any, ...]]]]:
+    """What a worker found in its part, under the piece of the plan that it is in."""
+    if result.whole:
+        # a plain tuple: Beam holds one for every shard, and an object takes three times as long and half as much again
+        yield piece_of(result.number), (result.number, dataclasses.astuple(result.whole))
+
+
 def _check_parts(piece: tuple[int, Mapping[str, Iterable[Any]]], job: AttributionJob) -> CheckedParts:
-    (numbers,), known = piece[1]["planned"], ChainMap(*piece[1]["read"])
+    (numbers,) = piece[1]["planned"]
+    known = {number: WholePart(*found) for number, found in piece[1]["read"]}
     return check_parts(numbers, job, open_place(job.root), known)
 
 

@@ -80,16 +80,16 @@ def check_shard(shard: Shard, job: AttributionJob, place: Place, known: WholePar
     name = job.part_of(shard)
     try:
         with _opened(place, name) as file:
-            same = known and names.sha256_of_file(file) == (known.sha256, known.totals.bytes)
+            same = known and names.sha256_of_file(file) == (known.sha256, known.bytes)
             whole = known if known and same else read_whole(file, shard, job)
     except FileNotFoundError as error:
         raise missing(1, name) from error
     if not whole.lacking:
         if job.isolation and place.exists(names.quarantine_name(name)):
             raise part.damaged(names.quarantine_name(name), "another attempt refused rows that are in the part")
-        return CheckedPart(whole.totals, (whole.listed(name),))
+        return CheckedPart(whole.totals(Counter()), (whole.listed(name),))
     refused, quarantined = _refused(place, names.quarantine_name(name), job.provenance(shard, 0, ""), whole.lacking)
-    return CheckedPart(dataclasses.replace(whole.totals, refused=refused), (whole.listed(name), quarantined))
+    return CheckedPart(whole.totals(refused), (whole.listed(name), quarantined))
 
 
 def missing(count: int, first: str) -> AttribeamError:

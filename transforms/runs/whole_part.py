@@ -51,24 +51,37 @@ class Totals:
         )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class WholePart:
-    """What reading a part in full found.
+    """What reading a part in full found; small, for a job holds one of each of its shards.
 
     Attributes:
-        totals: of it alone.
+        sha256, bytes: of the file.
+        rows, gradients, rounding: as in `Totals`; by_status: rows, in the order of `STATUSES`.
+        batch_size, device: that its footer names.
         lacking: rows of the shard that it has nothing of.
-        sha256: of the file.
     """
 
-    totals: Totals
-    lacking: tuple[int, ...]
     sha256: str
+    bytes: int
+    rows: int
+    gradients: int
+    by_status: tuple[int, ...]
+    rounding: tuple[float, float]
+    batch_size: int
+    device: str
+    lacking: tuple[int, ...]
+
+    def totals(self, refused: Counter[str]) -> Totals:
+        """With what its quarantine file holds."""
+        statuses = Counter(dict(zip(part.STATUSES, self.by_status, strict=True)))
+        of_footer = frozenset({self.batch_size}), frozenset({self.device})
+        return Totals(1, self.rows, self.gradients, self.bytes, statuses, refused, self.rounding, *of_footer)
 
     def listed(self, name: str) -> dict[str, Any]:
         """Its entry of `LISTED`, under its name."""
-        of_rows = {**self.totals.by_status, "gradients": self.totals.gradients}
-        return listed(name, self.sha256, self.totals.bytes, self.totals.rows) | of_rows
+        of_rows = zip((*part.STATUSES, "gradients"), (*self.by_status, self.gradients), strict=True)
+        return listed(name, self.sha256, self.bytes, self.rows) | dict(of_rows)
 
 
 def read_whole(file: BinaryIO, shard: Shard, job: AttributionJob) -> WholePart:
@@ -81,10 +94,9 @@ def read_whole(file: BinaryIO, shard: Shard, job: AttributionJob) -> WholePart:
     known, held = part.read_totals(file, name)
     part.check_footer((known, held.rows), job.provenance(shard, 0, ""), held.rows, name)
     lacking = _lacking(held.source_rows, shard, job.attribution.targets, name)
-    digest, size = sha256_of_file(file)
-    of_footer = frozenset({int(known.get("batch_size", 0))}), frozenset({known.get("device", "")})
-    totals = Totals(1, held.rows, held.gradients, size, Counter(held.by_status), Counter(), held.rounding, *of_footer)
-    return WholePart(totals, lacking, digest)
+    statuses = tuple(held.by_status[status] for status in part.STATUSES)
+    of_footer = int(known.get("batch_size", 0)), known.get("device", "")
+    return WholePart(*sha256_of_file(file), held.rows, held.gradients, statuses, held.rounding, *of_footer, lacking)
 
 
 def listed(name: str, sha256: str, size: int, rows: int) -> dict[str, Any]:

@@ -158,8 +158,9 @@ def test_parts_that_workers_have_read_are_hashed_and_say_the_same(job_of: Any, m
 def test_a_part_that_changed_after_a_worker_read_it_is_read_again(job_of: Any) -> None:
     planned, place, known = published(job_of)
     first, second, *_ = datasets.parts(place.root)
+    chunk = pq.read_metadata(first).row_group(0).column(0)
     data = bytearray(first.read_bytes())
-    data[len(data) // 3] ^= 1
+    data[chunk.data_page_offset + chunk.total_compressed_size - 1] ^= 1
     first.write_bytes(data)
     with pytest.raises(AttribeamError, match=f"E_PART_DAMAGED: {first.name}"):
         again(planned, place, known)

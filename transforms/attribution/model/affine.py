@@ -33,6 +33,8 @@ AFFINE_IN_ONE = frozenset(("BatchMatMulV2", "Einsum", "MatMul", "Mul"))
 AFFINE_IN_ALL = frozenset(("Add", "AddN", "AddV2", "ConcatV2", "Sub"))
 CONTRACTIONS = frozenset(("BatchMatMulV2", "Einsum", "MatMul"))
 # fmt: on
+# how many products a contraction makes while a convolution makes one, about, on a CPU
+CONTRACTED = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +43,8 @@ class Part:
 
     Attributes:
         rows, shape: it is [batch · rows, *shape].
-        products: numbers that its op multiplies and adds up for one example; 0 for what costs no more than to read and
-            to write its operands.
+        products: numbers that its op multiplies and adds up for one example, in products of a convolution; 0 for what
+            costs no more than to read and to write its operands.
     """
 
     rows: int
@@ -173,7 +175,7 @@ def _products(op: Any, given: int, made: int) -> int:
     if op.type in ("Conv2D", "Conv3D"):
         return made * int(np.prod(weights[0][:-1]))
     # [m, k] times [k, n]: mk values are given, kn are weights, mn are made, and mkn products
-    return math.isqrt(given * made * weights[0].num_elements()) if op.type in CONTRACTIONS else 0
+    return math.isqrt(given * made * weights[0].num_elements()) // CONTRACTED if op.type in CONTRACTIONS else 0
 
 
 def _rows(small: tf.TensorShape, large: tf.TensorShape) -> tuple[int, Shape]:

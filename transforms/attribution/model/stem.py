@@ -19,8 +19,9 @@ from transforms.attribution.model.subgraph import Before, cut, what_comes_before
 if TYPE_CHECKING:
     from transforms.attribution.model.model_input import ModelInput
 
-# What a value more of z costs, in products of the stem. Measured on a CPU: a convolution of 3 products for each value
-# of z gains nothing, one of 9 a third of the time or more; a dense layer up to some 30 neither gains nor loses.
+# What a value more of z costs, in products of a convolution. Measured on a CPU: a convolution of 3 products for each
+# value of z gains nothing, one of 9 a third of the time or more; a dense layer that widens up to some 30 inputs gains
+# nothing.
 WIDTH_COST = 8
 
 

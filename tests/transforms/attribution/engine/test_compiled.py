@@ -37,9 +37,9 @@ def stack(*inner):
 MODELS = {
     "padded": lambda: stack(layers.Activation("tanh"), layers.ZeroPadding2D(1), layers.Conv2D(2, 3, activation="tanh")),
     "concatenated": joined,
-    "pooled": lambda: stack(layers.Conv2D(4, 2, activation="tanh"), layers.GlobalAveragePooling2D()),
+    "pooled": lambda: stack(layers.ReLU(), layers.Conv2D(4, 2, activation="tanh"), layers.GlobalAveragePooling2D()),
     "upsampled": lambda: stack(layers.Activation("tanh"), layers.UpSampling2D(2), layers.AveragePooling2D(3)),
-    "maximum": lambda: stack(layers.Conv2D(4, 2, activation="gelu"), layers.MaxPooling2D(2)),
+    "maximum": lambda: stack(layers.ReLU(), layers.Conv2D(4, 2, activation="gelu"), layers.MaxPooling2D(2)),
     "a padded stem": lambda: stack(layers.ZeroPadding2D(1), layers.Conv2D(1, 3, 2), layers.Activation("tanh")),
     "a pooled stem": lambda: stack(layers.GlobalAveragePooling2D(), layers.Dense(4), layers.Activation("tanh")),
 }

@@ -62,15 +62,15 @@ NETS = {
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory):
-    """net(name, kind="keras") → Model, and some rows for it; the same arguments give the same."""
+    """net(name, kind="keras", hoist=True) → Model, and some rows for it; the same arguments give the same."""
     known = {}
 
-    def load_once(name, kind="keras"):
-        if (name, kind) not in known:
+    def load_once(name, kind="keras", hoist=True):
+        if (name, kind, hoist) not in known:
             keras.utils.set_random_seed(3)
             path = models.saved_keras(tmp_path_factory.mktemp("net"), NETS[name](), kind)
-            known[name, kind] = load_model(ModelConfig(path=path))
-        model = known[name, kind]
+            known[name, kind, hoist] = load_model(ModelConfig(path=path), hoist=hoist)
+        model = known[name, kind, hoist]
         x = np.random.default_rng(1).normal(size=(ROWS, *model.inputs[0].shape)).astype("float32")
         return model, x
 
@@ -118,7 +118,7 @@ SAVED = [(name, "keras") for name in NETS] + [("convolutions", "exported")]
 @pytest.mark.parametrize(("name", "kind"), SAVED)
 def test_a_row_is_within_the_tolerance_or_float32(net, explainer, name, kind, steps):
     model, x = net(name, kind)
-    assert (model.stem is not None) == (name == "hoisted")
+    assert (model.stem is not None) == (name in ("hoisted", "convolutions"))
     settings = {"steps": steps, "tolerance": 0.02}
     full = explained(explainer, model, x, **settings)
     found = explained(explainer, model, x, precision="bfloat16", **settings)
@@ -356,7 +356,7 @@ def test_a_model_that_is_not_frozen_is_refused(model_of):
 
 
 def test_what_is_rounded_and_what_is_not(net):
-    model, _ = net("convolutions")
+    model, _ = net("convolutions", hoist=False)
     kinds = {}
     for op in rounded(model.head.function).graph.get_operations():
         if op.outputs and op.outputs[0].dtype in (tf.float32, tf.bfloat16):

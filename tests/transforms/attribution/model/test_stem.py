@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
-from models import mlp, product, save_function, saved_keras, scaled
+from models import product, save_function, saved_keras, scaled
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from transforms.attribution.config import ModelConfig
@@ -132,7 +132,7 @@ STEMS = {
         lambda: sequential((6, 6, 2), layers.DepthwiseConv2D(3, depth_multiplier=2, activation="tanh")),
         (4, 4, 4),
     ),
-    "wider, dense": (lambda: sequential((9,), layers.Dense(30, "tanh")), (30,)),
+    "wider, dense": (lambda: sequential((40,), layers.Dense(50, "tanh")), (50,)),
     "narrow first, then wider for more products": (
         lambda: sequential((20,), layers.Dense(12), layers.Dense(16, "tanh")),
         (16,),
@@ -444,7 +444,7 @@ def test_the_reference_sees_a_wrong_stem(tmp_path):
 
 
 def test_the_model_is_left_as_it_is(model_of):
-    model = model_of(mlp, x=([None, 6], "float32"))
+    model = model_of(narrow, x=([None, 6], "float32"))
     before = model.outputs(draw(model)).numpy()
     assert model.stem is not None
     model.stem.project(draw(model))

@@ -98,7 +98,8 @@ def test_as_many_rows_are_read_as_their_layer_fits(job_of: Any, monkeypatch: pyt
     explainer = Explainer.load(config.model, config.attribution)
     job = prepare(config, pathlib.Path(config.input.files[0]).parent, explainer, Known()).job
     assert explainer.explained_shapes(job.shapes) == {"embedding": (TOKENS, WIDTH)}
-    row_bytes = TOKENS * 4 + TOKENS * WIDTH * 4  # ids of 32 bits, and float32
+    # ids of 32 bits, their embeddings, and 6 units, where the affine part ends
+    row_bytes = TOKENS * 4 + TOKENS * WIDTH * 4 + 6 * 4
     monkeypatch.setattr(explained, "CHUNK_BYTES", 9 * row_bytes)
     assert explained.chunk_rows(job.layout, explainer) == 9
 

@@ -1,6 +1,6 @@
 """Throughput on Flink: two workers of one core each against two local single-core runs side by side.
 
-    python -m benchmarks.flink [--rows 16000] [--out benchmarks/results/flink.json]     (root, Linux, from the root)
+    python -m benchmarks.flink [--rows 48000] [--out benchmarks/results/flink.json]     (root, Linux, from the root)
 
 Both have the same cores, model and rows; rows per second are counted from when the first part is there to the last,
 so that what a cluster takes to start is left out; `seconds` holds it. Each Flink worker is a host in a network
@@ -86,7 +86,7 @@ def side_by_side(folder: pathlib.Path, rows: int) -> dict[str, float]:
 def main() -> None:
     """Measure, print, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=16000)
+    parser.add_argument("--rows", type=int, default=48000)
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -33,7 +33,8 @@ AFFINE_IN_ONE = frozenset(("BatchMatMulV2", "Einsum", "MatMul", "Mul"))
 AFFINE_IN_ALL = frozenset(("Add", "AddN", "AddV2", "ConcatV2", "Sub"))
 CONTRACTIONS = frozenset(("BatchMatMulV2", "Einsum", "MatMul"))
 # fmt: on
-# how many products a contraction makes while a convolution makes one, about, on a CPU
+# How many products of a contraction count as one of a convolution: chosen so that a dense layer that widens is cut off
+# from 32 inputs on, where measured rates with and without meet (0.96 of 16 inputs, 1.06 of 32, 1.24 of 64, 1.9 of 128).
 CONTRACTED = 4
 
 

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import itertools
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -148,7 +149,9 @@ def finished_files(place: Place, done: npt.NDArray[np.bool_]) -> dict[str, Input
                     unfinished.add(row["path"])
                 elif row["path"] not in files:
                     files[row["path"]] = _file(row)
-    return {path: file for path, file in files.items() if path not in unfinished}
+    for path in unfinished & files.keys():
+        del files[path]
+    return files
 
 
 @contextlib.contextmanager
@@ -185,5 +188,6 @@ def _shard(row: Mapping[str, Any]) -> Shard:
 
 
 def _file(row: Mapping[str, Any]) -> InputFile:
-    summary = FileSummary(row["name"], row["format"], row["file_rows"], row["input_digest"], (), row["codec"])
+    kind, codec = sys.intern(row["format"]), sys.intern(row["codec"])  # one of each, not one a file
+    summary = FileSummary(row["name"], kind, row["file_rows"], row["input_digest"], (), codec)
     return InputFile(row["path"], row["name"], row["file_bytes"], summary)

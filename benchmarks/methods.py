@@ -1,6 +1,6 @@
 """What a gradient costs in each method, beside one of integrated gradients: the engine's rate.
 
-    python -m benchmarks.methods [--rounds 25] [--rows 200] [--out benchmarks/results/methods.json]
+    python -m benchmarks.methods [--rounds 7] [--rows 2000] [--out benchmarks/results/methods.json]
 
 Both explain rows in memory, warm, in turn, batch after batch as in a job, with about as many gradients, in calls of one
 size; a method's cost is its seconds for each gradient evaluation over those of 50 Gauss-Legendre steps, before and
@@ -107,8 +107,8 @@ def measure(name: str, rounds: int, rows: int) -> dict[str, Any]:
 def main() -> None:
     """Measure, print a table, and write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--rows", type=int, default=200, help="for 50 gradients each")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rows", type=int, default=2000, help="for 50 gradients each")
     parser.add_argument("--only", choices=["digits", "gelu_residual"])
     parser.add_argument("--out", type=pathlib.Path)
     arguments = parser.parse_args()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Usage: launch_scripts/test_tfio.sh [--all | pytest arguments]
-# Sets up attribeam[tfio], TensorFlow 2.16 with tensorflow-io, in an environment of its own (.venv-tfio), and runs there
-# the tests of the formats, of the engine and of a job; with --all every test but that of Dataflow's request.
+# Sets up attribeam[tfio], TensorFlow 2.16 and NumPy 1.26 with tensorflow-io, in an environment of its own (.venv-tfio), and
+# runs there the tests of the formats, the engine, a job and the audit; with --all every test but that of Dataflow's request.
 set -euo pipefail
 
 # tensorflow-io 0.37 and TensorFlow 2.16 are built for these.
@@ -13,10 +13,12 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
 
 CONCERNED=(
     tests/transforms/records
+    tests/transforms/auditing
     tests/transforms/attribution/test_closed_forms.py
     tests/transforms/attribution/test_explainer.py
     tests/transforms/attribution/model/test_models.py
     tests/pipeline/test_run.py
+    tests/pipeline/test_audit.py
     tests/examples/test_dicom_example.py
 )
 

@@ -219,7 +219,7 @@ def _every_shard(_: WorkDone, plan: RunPlan) -> Iterator[tuple[int, Sequence[int
 def _read_before(result: ShardResult) -> Iterator[tuple[int, tuple[int, bytes]]]:
     """What a worker found in its part, under the piece of the plan that it is in."""
     if result.whole:
-        # packed, for Beam's in-process runner holds one for every shard: a fourth of what the values would take
+        # packed, for Beam's in-process runner holds one for every shard: a fifth of what the values would take
         yield piece_of(result.number), (result.number, PACKED.encode(dataclasses.astuple(result.whole)))
 
 

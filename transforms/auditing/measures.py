@@ -115,7 +115,7 @@ class MeasureSums:
     def _bin(self, values: Floats, valid: Mask | None, grouping: Grouping) -> None:
         for place, name in enumerate(LINEAR):
             row, low, cells = MEASURES.index(name), self.plan.least[place], len(grouping.starts)
-            width = max(self.plan.largest[place] - low, np.finfo(np.float64).tiny)
+            width = (self.plan.largest[place] - low) or 1.0  # all are alike: in the first bin
             bins = np.clip((values[row] - low) / width * BINS, 0, BINS - 1).astype(np.int64)
             bins += BINS * grouping.cell
             counts = np.bincount(bins if valid is None else bins[valid[row]], minlength=cells * BINS)

@@ -31,6 +31,7 @@ class Session:
     """A cluster that runs, and Beam's options for it."""
 
     cluster: Cluster
+    job_server: pathlib.Path
     options: Sequence[str]
 
     def run(self, job: JobConfig) -> Outcome:
@@ -58,7 +59,7 @@ def flink_session(folder: pathlib.Path, layout: Layout | None = None) -> Iterato
     with running_cluster(distribution, folder, layout or Layout()) as cluster:
         server = distribution.job_server
         target = Target(cluster.master, distribution.version, server, cluster.pool, cluster.slots)
-        yield Session(cluster, beam_options(target))
+        yield Session(cluster, server, beam_options(target))
 
 
 def flink_job(folder: pathlib.Path, built: datasets.Built, out: str, steps: int) -> JobConfig:

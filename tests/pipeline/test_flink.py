@@ -12,10 +12,12 @@ from typing import Any
 
 import datasets
 import pytest
+import yaml
 from datasets import launch, parts, read
 from flink_runs import ROWS, SHARDS, Session, assert_same_rows, flink_job, flink_session, in_mid_run
 from stores import FaultyProxy, Store, environment
 
+from pipeline.flink.__main__ import main
 from transforms.errors import UsageError
 from transforms.runs.verify import verify_run
 from transforms.storage.place import open_place
@@ -57,6 +59,18 @@ def test_flink_from_and_to_a_store(session: Session, s3: Store, build: Any, tmp_
     names = [name for name in local.column_names if name != "source_file"]  # where the rows stood
     assert_same_rows(found.select(names), local.select(names))
     assert verify_run(open_place(far.root), deep=True) == []
+
+
+def test_a_job_on_a_cluster_that_is_there(session: Session, build: Any, tmp_path: pathlib.Path) -> None:
+    model = build(datasets.keras_classifier)
+    local = launch(flink_job(tmp_path, model, "local", 8))
+    job, config = flink_job(tmp_path, model, "there", 8), tmp_path / "job.yaml"
+    config.write_text(yaml.safe_dump(job.model_dump(mode="json")))
+    there = f"--flink-master={session.cluster.master}", f"--job-server-jar={session.job_server}"
+    assert main([str(config), *there, f"--logs={tmp_path / 'logs'}", "--no-audit"]) == 0
+    assert_same_rows(read(job.output.path), read(local.root))
+    assert verify_run(open_place(job.output.path), deep=True) == []
+    assert len(session.cluster.jobs()) > 0, "it is still there"
 
 
 def test_a_task_manager_killed_in_mid_run_costs_no_rows(session: Session, build: Any, tmp_path: pathlib.Path) -> None:

@@ -188,6 +188,6 @@ def _shard(row: Mapping[str, Any]) -> Shard:
 
 
 def _file(row: Mapping[str, Any]) -> InputFile:
-    kind, codec = sys.intern(row["format"]), sys.intern(row["codec"])  # one of each, not one a file
-    summary = FileSummary(row["name"], kind, row["file_rows"], row["input_digest"], (), codec)
+    once: Any = {key: sys.intern(row[key]) for key in ("format", "codec")}  # not one of each for every file
+    summary = FileSummary(row["name"], once["format"], row["file_rows"], row["input_digest"], (), once["codec"])
     return InputFile(row["path"], row["name"], row["file_bytes"], summary)

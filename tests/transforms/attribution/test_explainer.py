@@ -9,7 +9,7 @@ from models import inference_layers, mlp, save_function, saved_keras, status_zoo
 
 from transforms.attribution.batch import Batch
 from transforms.attribution.config import AttributionConfig, ModelConfig
-from transforms.attribution.engine.engine import CALLS_IN_FLIGHT
+from transforms.attribution.engine.device import CALLS_IN_FLIGHT, CALLS_READY
 from transforms.attribution.explainer import Explainer
 from transforms.attribution.model import anatomy, freezing, loading
 from transforms.errors import UsageError
@@ -93,7 +93,7 @@ def test_a_batch_leaves_the_stream_as_soon_as_it_is_done(model_of, explainer):
     stream = predicted(explainer, model_of, 64).stream(batches())
     next(stream)
     # 12 rows of 5 points each fill a call; the first one is waited for when another wants to start
-    assert len(taken) == 12 * (CALLS_IN_FLIGHT + 1)
+    assert len(taken) == 12 * (CALLS_IN_FLIGHT + CALLS_READY + 1)
 
 
 def zoo(explainer, model_of, **fields):

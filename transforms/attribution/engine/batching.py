@@ -22,9 +22,9 @@ MAX_POINTS = 8192
 WINDOW_S, WINDOW_CALLS, SLOW_WINDOW_S = 0.3, 3, 1.0
 # A size is better only by so much: a machine's own rate moves by more than that from one second to the next.
 GAIN = 1.03
-# Sizes tried beyond the best; then each of these and the best is measured once more, and its better figure counts: what
-# else a machine does makes a size slower, never faster.
-PATIENCE = 2
+# Sizes tried beyond the best; then these and the best are measured so many times more, in turn, and the best figure of
+# each counts: what else a machine does makes a size slower, never faster.
+PATIENCE, ROUNDS = 2, 2
 # Of the memory that is free, what doubling once more may take: other workers double on the same machine.
 MEMORY_SHARE = 0.25
 OUT_OF_MEMORY = (tf.errors.OpError, MemoryError)
@@ -119,7 +119,7 @@ class Batching:
             self.points *= 2
         else:
             if new:
-                self._again = [size for size in self._rates if size * 2**PATIENCE >= self.points]
+                self._again = ROUNDS * [size for size in self._rates if size * 2**PATIENCE >= self.points]
             self._tuned = bool(self._again)
             self.points = self._again.pop(0) if self._again else best
         if not self._tuned:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from transforms.attribution.engine.calls import Block, Call, next_call, tile
 from transforms.attribution.engine.compute import Compute
-from transforms.attribution.engine.device import CALLS_IN_FLIGHT
+from transforms.attribution.engine.device import CALLS_IN_FLIGHT, CALLS_READY
 from transforms.attribution.engine.work import Mask, Rows, Work, span, stacked
 from transforms.attribution.explanation import Faults
 from transforms.attribution.methods.rules import Level
@@ -95,7 +95,7 @@ class Engine:
             self._start(slots)
 
     def _start(self, slots: int) -> None:
-        if len(self._in_flight) == CALLS_IN_FLIGHT:
+        if len(self._in_flight) == CALLS_IN_FLIGHT + CALLS_READY:
             self._collect()
         call = next_call(self._queue, self._tiles, slots)
         self._in_flight.append((call, self._pool.submit(self.compute.gradients, call.paths)))

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from transforms.attribution.batch import Batch
 from transforms.attribution.engine import batching
-from transforms.attribution.engine.device import CALLS_IN_FLIGHT
+from transforms.attribution.engine.device import CALLS_IN_FLIGHT, CALLS_READY
 from transforms.attribution.methods.rules import quadrature
 
 N, ROWS = 6, 13
@@ -205,7 +205,7 @@ def test_a_batch_leaves_before_the_stragglers_of_the_next(model_of, fresh):
     stream = fresh(model_of(models.mlp, x=X), target=1, batch_size=8).stream(batches())
     next(stream)
     # 4 rows of 2 nodes fill a call; the first is waited for when another wants to start, and again for its next level
-    assert len(taken) <= 4 * 2 * (CALLS_IN_FLIGHT + 1)
+    assert len(taken) <= 4 * 2 * (CALLS_IN_FLIGHT + CALLS_READY + 1)
 
 
 @pytest.mark.parametrize(("function", "programs"), [(models.mlp, 2), (models.narrowing, 3)])

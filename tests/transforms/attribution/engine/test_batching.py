@@ -7,7 +7,15 @@ import pytest
 import tensorflow as tf
 
 from transforms.attribution.engine import batching
-from transforms.attribution.engine.batching import GAIN, MAX_POINTS, PATIENCE, ROUNDS, Batching, first_points, is_out_of_memory
+from transforms.attribution.engine.batching import (
+    GAIN,
+    MAX_POINTS,
+    PATIENCE,
+    ROUNDS,
+    Batching,
+    first_points,
+    is_out_of_memory,
+)
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 from synthetic_parts import columns_of, part
 
 from benchmarks.report import spread, store
+from transforms.attribution.engine.memory import peak_memory_bytes
 from transforms.auditing.audited_parts import AuditJob, audit_parts
 from transforms.records.part_writer import PartWriter
 from transforms.storage.place import open_place
@@ -51,7 +51,7 @@ def measure(what: str, folder: pathlib.Path) -> dict[str, float]:
     """Seconds of the clock and of the processors, and the largest memory of this process, beside what it began with."""
     pa.array(pd.Series([0]))
     names = sorted(path.name for path in folder.glob("part-*.parquet"))
-    before = peak_kib()
+    before = peak_memory_bytes()
     clock, processor = time.perf_counter(), time.process_time()
     if what == "audit":
         audit_parts(names, AuditJob(str(folder)), open_place(str(folder)))
@@ -59,14 +59,8 @@ def measure(what: str, folder: pathlib.Path) -> dict[str, float]:
         for name in names:  # a part at a time, with all of pyarrow's threads
             pq.read_table(folder / name)
     seconds, processor_s = time.perf_counter() - clock, time.process_time() - processor
-    peak = peak_kib()
-    return {"seconds": seconds, "processor_s": processor_s, "peak_mib": peak / 1024, "idle_mib": before / 1024}
-
-
-def peak_kib() -> int:
-    """The most memory that this program held: `ru_maxrss` would be that of the one that started it, if it held more."""
-    status = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0])
+    peak = peak_memory_bytes()
+    return {"seconds": seconds, "processor_s": processor_s, "peak_mib": peak / 2**20, "idle_mib": before / 2**20}
 
 
 def in_a_process(what: str, folder: str) -> dict[str, float]:

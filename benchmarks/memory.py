@@ -3,6 +3,7 @@
     python -m benchmarks.memory [--out benchmarks/results/memory.json]     (from the repository's root)
 
 Every job is a process of its own, `attribeam run`, with the same batch size; its peak is what the manifest says.
+The smallest ends before any buffer is full.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from benchmarks.scaling import case
 WIDTH, BATCH, ROUNDS = 256, 1024, 3
 # name: rows and steps
 JOBS: dict[str, tuple[int, int | str]] = {
-    "base": (10_000, 10),
-    "30 times the steps": (10_000, 300),
-    "steps: auto": (10_000, "auto"),
-    "10 times the rows": (100_000, 10),
+    "base": (100_000, 10),
+    "30 times the steps": (100_000, 300),
+    "steps: auto": (100_000, "auto"),
+    "a tenth of the rows": (10_000, 10),
+    "10 times the rows": (1_000_000, 10),
 }
 
 

@@ -39,7 +39,8 @@ from pipeline.prepare import prepare
 from pipeline.runner import run_pipeline
 from pipeline.status import Watch
 from pipeline.survey import Prepared
-from transforms.attribute import attribute_shard, peak_memory_bytes
+from transforms.attribute import attribute_shard
+from transforms.attribution.engine.memory import peak_memory_bytes
 from transforms.attribution.explainer import Explainer
 from transforms.finalize import FinalizeRun, RunPlan
 from transforms.read_shards import ReadShards

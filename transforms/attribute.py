@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
-import resource
-import sys
 import threading
 import time
 from collections import Counter, deque
@@ -23,6 +21,7 @@ from apache_beam.utils import shared
 from apache_beam.utils.timestamp import MIN_TIMESTAMP
 from apache_beam.utils.windowed_value import WindowedValue
 
+from transforms.attribution.engine.memory import peak_memory_bytes
 from transforms.attribution.explainer import Explainer
 from transforms.explaining.explained import ALONE, Explained, SourceRows, chunk_rows
 from transforms.explaining.model_files import load_explainer
@@ -83,6 +82,7 @@ def attribute_shard(
         refused = rows.refused(oversight.refused)
         whole = _checked(scratch, shard, job, refused)
         published = _publish(scratch, place, refused, about)
+    pa.default_memory_pool().release_unused()  # else what threads that ended had freed stays theirs for a while
     counts = shard.number, whole.rows, refused.num_rows
     worker = peak_memory_bytes(), explainer.take_out_of_memory()
     codes = Counter(refused["code"].to_pylist())
@@ -149,12 +149,6 @@ def _adopted(place: Place, about: part.Provenance, started: float) -> ShardResul
             codes = Counter(code for _, code in part.read_refused(file, quarantine))
     seconds = time.monotonic() - started
     return ShardResult(about.shard, footer[1], refused, False, seconds, peak_memory_bytes(), 0, refused=codes)
-
-
-def peak_memory_bytes() -> int:
-    """The most memory that this process ever held."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def read_examples(shard: Shard, job: AttributionJob, batch_rows: int) -> Iterator[tuple[Examples, list[Refusal]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -161,14 +161,13 @@ def read_totals(file: BinaryIO, name: str) -> tuple[dict[str, str], Totals]:
     sources = [np.empty(0, np.int64)]
     parquet, about = _opened(file, name)
     try:
-        for group in range(parquet.num_row_groups):
-            table = parquet.read_row_group(group, use_threads=False)
-            sources.append(_source_rows(table))
-            gradients += pc.sum(table["steps"]).as_py() or 0
-            for entry in table["status"].value_counts().to_pylist():
+        for rows in _little_by_little(parquet):
+            sources.append(_source_rows(rows))
+            gradients += pc.sum(rows["steps"]).as_py() or 0
+            for entry in rows["status"].value_counts().to_pylist():
                 by_status[entry["values"]] += entry["counts"]
-            if "rounding" in table.column_names:
-                lost = table["rounding"].drop_null().to_numpy().astype(np.float64)
+            if "rounding" in rows.schema.names:
+                lost = rows["rounding"].drop_null().to_numpy(zero_copy_only=False).astype(np.float64)
                 rounding = max(rounding[0], lost.max(initial=0)), rounding[1] + lost.sum()
     except (*_DAMAGE, KeyError) as error:
         raise damaged(name, "a page of it cannot be read, or its checksum is wrong") from error
@@ -176,7 +175,14 @@ def read_totals(file: BinaryIO, name: str) -> tuple[dict[str, str], Totals]:
     return about, Totals(len(source_rows), gradients, by_status, (float(rounding[0]), float(rounding[1])), source_rows)
 
 
-def _source_rows(table: pa.Table) -> npt.NDArray[np.int64]:
+def _little_by_little(parquet: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    """All rows, in eighths of a row group: of whole ones, the decoded values would be most of what a shard holds."""
+    for group in range(parquet.num_row_groups):
+        rows = -(-parquet.metadata.row_group(group).num_rows // 8)
+        yield from parquet.iter_batches(max(1, rows), row_groups=[group], use_threads=False)
+
+
+def _source_rows(table: pa.Table | pa.RecordBatch) -> npt.NDArray[np.int64]:
     """Int64 [rows]; -1, which is none, where it does not say."""
     found: npt.NDArray[np.int64] = table["source_row"].cast(pa.int64()).fill_null(-1).to_numpy()
     return found

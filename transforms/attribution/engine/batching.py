@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import pathlib
-import resource
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from transforms.attribution.engine.memory import free_memory_bytes, peak_memory_bytes
 
 _LOG = logging.getLogger(__name__)
 
@@ -94,7 +92,7 @@ class Batching:
         return count
 
     def _restart(self) -> None:
-        self._done, self._calls, self._peak = 0, -1, _peak_memory()
+        self._done, self._calls, self._peak = 0, -1, peak_memory_bytes()
         self._since = self._idle_from = time.perf_counter()
 
     def _count(self, points: int) -> None:
@@ -127,7 +125,7 @@ class Batching:
         self._restart()
 
     def _double_fits(self) -> bool:
-        return 2 * (_peak_memory() - self._peak) <= MEMORY_SHARE * _free_memory()
+        return 2 * (peak_memory_bytes() - self._peak) <= MEMORY_SHARE * free_memory_bytes()
 
 
 def first_points(values: int) -> int:
@@ -137,21 +135,3 @@ def first_points(values: int) -> int:
         values: of one example, over all inputs.
     """
     return int(min(64, max(4, 2 ** np.floor(np.log2(2**18 / max(values, 1))))))
-
-
-def _peak_memory() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _free_memory() -> float:
-    """Bytes that the machine, or the container, has left; without limit where neither says so."""
-    limits: list[Any] = [np.inf]
-    meminfo, cgroup = pathlib.Path("/proc/meminfo"), pathlib.Path("/sys/fs/cgroup")
-    if meminfo.exists():
-        found = dict(line.split(":") for line in meminfo.read_text().splitlines())
-        limits.append(int(found["MemAvailable"].split()[0]) * 1024)
-    most, used = cgroup / "memory.max", cgroup / "memory.current"
-    if most.exists() and most.read_text().strip() != "max":
-        limits.append(int(most.read_text()) - int(used.read_text()))
-    return float(min(limits))

@@ -77,7 +77,7 @@ class Grouping:
 
     def sorted(self, values: Array) -> Array:
         """[..., rows] in the order of the cells."""
-        return values if self.order is None else values[..., self.order]
+        return values if self.order is None else values.take(self.order, axis=-1)
 
     def restored(self, values: Array) -> Array:
         """The inverse of `sorted`, [rows]."""
@@ -178,7 +178,7 @@ def slice_codes(columns: Mapping[str, Coded], index: Mapping[Slice, int], other:
     found = []
     for kind, column in columns.items():
         slices = [index.get((kind, value), other.get(kind, -1)) for value in column.values]
-        found.append(np.array([*slices, -1])[column.codes])
+        found.append(np.array([*slices, -1]).take(column.codes))
     return found
 
 

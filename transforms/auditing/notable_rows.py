@@ -14,6 +14,7 @@ from transforms.auditing.slicing import KEEP, Codes
 
 KINDS = ("worst", "atypical", "typical")
 MOST = 5
+FIRST = 1024
 Doubles = npt.NDArray[np.float64]
 
 
@@ -40,7 +41,9 @@ class NotableRows:
     def __init__(self, slices: int, most: int = MOST) -> None:
         self._most, self._entries = most, list[_Entry]()
         self._rows: pa.Table | None = None
+        # the last one is that of no slice
         self._least = np.full((len(KINDS), slices + 1), -np.inf)
+        self._least[:, -1] = np.nan
 
     def add(self, table: pa.Table, scores: Sequence[Doubles], codes: Sequence[Codes]) -> None:
         """Look at a table's rows.
@@ -49,24 +52,11 @@ class NotableRows:
             scores: by kind, [rows]; the larger come first; NaN: not in the list.
             codes: by kind of slice, the slice of each row; −1: none.
         """
-        found = [
-            (kind, slices[row], row)
-            for kind, score in enumerate(scores)
-            for slices in codes
-            for row in self._candidates(kind, score, slices)
-        ]
-        if not found or not self._most:
-            return
-        chosen = np.unique([row for _, _, row in found])
-        place = {int(row): number for number, row in enumerate(chosen)}
-        rows = plain(table.take(pa.array(chosen)))
-        files, numbers = rows["source_file"].to_pylist(), rows["source_row"].to_pylist()
-        ranks = rows[RANK].to_pylist() if RANK in rows.column_names else [0] * len(rows)
-        entries = []
-        for kind, of, row in found:
-            at = place[int(row)]
-            entries.append(_Entry(int(of), kind, -float(scores[kind][row]), files[at], numbers[at], ranks[at], at))
-        self._extend(entries, rows)
+        # what a few rows reach spares most of the others from being sorted
+        first = min(FIRST, len(table)) if self._rows is None else 0
+        for some in (slice(0, first), slice(first, len(table))):
+            piece = table.slice(some.start, some.stop - some.start)
+            self._add(piece, [score[some] for score in scores], [slices[some] for slices in codes])
 
     def merge(self, other: NotableRows) -> None:
         """Look at what another one looked at."""
@@ -93,12 +83,29 @@ class NotableRows:
         # what was kept may be called as one of ours
         return pa.table(about | {KEEP + name if name in about else name: rows[name] for name in rows.column_names})
 
+    def _add(self, table: pa.Table, scores: Sequence[Doubles], codes: Sequence[Codes]) -> None:
+        found = [
+            (kind, slices[row], row)
+            for kind, score in enumerate(scores)
+            for slices in codes
+            for row in self._candidates(kind, score, slices)
+        ]
+        if not found or not self._most:
+            return
+        chosen = np.unique([row for _, _, row in found])
+        place = {int(row): number for number, row in enumerate(chosen)}
+        rows = plain(table.take(pa.array(chosen)))
+        files, numbers = rows["source_file"].to_pylist(), rows["source_row"].to_pylist()
+        ranks = rows[RANK].to_pylist() if RANK in rows.column_names else [0] * len(rows)
+        entries = []
+        for kind, of, row in found:
+            at = place[int(row)]
+            entries.append(_Entry(int(of), kind, -float(scores[kind][row]), files[at], numbers[at], ranks[at], at))
+        self._extend(entries, rows)
+
     def _candidates(self, kind: int, score: Doubles, slices: Codes) -> Codes:
         """The rows that may be among the first of their slice."""
-        there = np.flatnonzero(np.bincount(slices + 1)[1:])
-        # mostly, few rows reach what some slice asks for
-        near = np.flatnonzero(score >= self._least[kind, there].min(initial=np.inf))
-        near = near[(slices[near] >= 0) & (score[near] >= self._least[kind][slices[near]])]
+        near = np.flatnonzero(score >= self._least[kind].take(slices))
         order = near[np.lexsort((near, -score[near], slices[near]))]
         starts = np.flatnonzero(np.diff(slices[order], prepend=-1))
         rank = np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))

@@ -64,12 +64,10 @@ class RepeatedHashes:
     def merge(self, other: RepeatedHashes) -> None:
         """Count the rows of another."""
         other._settle()
-        self._settle()
-        twice = np.intersect1d(self._seen, other._seen, assume_unique=True)
-        self._repeated = np.unique(np.concatenate([self._repeated, other._repeated, twice]))
-        self._seen = np.union1d(self._seen, other._seen)
+        self._repeated = np.concatenate([self._repeated, other._repeated])
         self._shift = max(self._shift, other._shift)
-        self._shrink()
+        self._waiting.append(other._seen)
+        self._settle()
 
     @property
     def repeated(self) -> Hashes:

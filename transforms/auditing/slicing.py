@@ -165,7 +165,7 @@ def _distinct(values: Sequence[str], codes: Codes) -> Coded:
     """The same, each value once."""
     first: dict[str, int] = {}
     places = np.array([first.setdefault(value, len(first)) for value in values], np.int64)
-    return Coded(tuple(first), places[codes])
+    return Coded(tuple(first), places.take(codes))
 
 
 def _text(value: object) -> str:
@@ -177,7 +177,7 @@ def _dense(codes: Codes) -> Codes:
     size = int(codes.max(initial=0)) + 1
     if size <= 4 * len(codes):
         used = np.bincount(codes, minlength=size) > 0
-        return (np.cumsum(used) - 1)[codes]
+        return (np.cumsum(used) - 1).take(codes)
     return np.unique(codes, return_inverse=True)[1]
 
 

@@ -26,7 +26,7 @@ def peak_memory_bytes() -> int:
 def free_memory_bytes() -> float:
     """What the machine, or the container, has left; without limit where neither says so."""
     limits = [float("inf")]
-    if free := _kib(MACHINE, "MemAvailable"):
+    if (free := _kib(MACHINE, "MemAvailable")) is not None:
         limits.append(free)
     most, used = CONTAINER / "memory.max", CONTAINER / "memory.current"
     if most.exists() and most.read_text().strip() != "max":

@@ -42,5 +42,7 @@ def test_the_container_may_leave_less_than_the_machine(monkeypatch, tmp_path):
     assert memory.free_memory_bytes() == 2000
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.free_memory_bytes() == 10 * 1024
+    (tmp_path / "meminfo").write_text("MemAvailable:  0 kB\n")
+    assert memory.free_memory_bytes() == 0
     (tmp_path / "meminfo").unlink()
     assert memory.free_memory_bytes() == np.inf

@@ -100,13 +100,13 @@ def tokens() -> Case:
 
 
 def wide_mlp() -> Case:
-    """1000-512-256-10 with random weights, on 40,000 random rows."""
+    """1000-512-256-10 with random weights, on 160,000 random rows."""
     keras.utils.set_random_seed(0)
     entry = keras.Input((1000,), name="x")
     hidden = keras.layers.Dense(256, "relu")(keras.layers.Dense(512, "relu")(entry))
     model = keras.Model(entry, keras.layers.Dense(10)(hidden))
     generator = np.random.default_rng(0)
-    return Case(model, generator.random((80_000, 1000), np.float32), generator.integers(0, 10, 80_000))
+    return Case(model, generator.random((160_000, 1000), np.float32), generator.integers(0, 10, 160_000))
 
 
 def resnet50() -> Case:

@@ -31,7 +31,7 @@ from transforms.attribution.engine.device import claim_device
 
 STEPS, SIZES = 50, tuple(2**power for power in range(12))
 # rows that take up to a minute or so; raw batches that are tried
-ROWS = {"digits": 4000, "wide_mlp": 80_000, "resnet50": 16}
+ROWS = {"digits": 4000, "wide_mlp": 160_000, "resnet50": 16}
 BATCHES = {"digits": SIZES[5:], "wide_mlp": SIZES[5:], "resnet50": SIZES[:6]}
 
 

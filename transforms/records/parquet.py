@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
+from weakref import WeakValueDictionary
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +19,9 @@ _TAIL_BYTES = 8  # uint32 length of the metadata, then the magic
 _DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
 _REASON_CHARACTERS = 200
 _REMEDY = "copy or write the file again"
+# Of the files that are open, by their digest. Parsed, the footer of thousands of row groups takes megabytes: the shards
+# of a file share one.
+_FOOTERS = WeakValueDictionary[str, pq.FileMetaData]()
 
 
 def index(file: BinaryIO, name: str) -> tuple[int, str, pa.Schema]:
@@ -26,14 +30,14 @@ def index(file: BinaryIO, name: str) -> tuple[int, str, pa.Schema]:
     Raises:
         UsageError: E_PARQUET_INVALID.
     """
-    opened = _open(file, name, UsageError)
+    opened, digest = _open(file, name, UsageError)
     metadata = opened.metadata
     rows, held = metadata.num_rows, [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     # no checksum covers the footer
     if sum(held) != rows or min(held, default=0) < 0:
         found = f"{name} has {rows} rows by its footer, but {sum(held)} in its row groups"
         raise UsageError("E_PARQUET_INVALID", f"{found}: it is damaged; {_REMEDY}")
-    return rows, _digest(file), opened.schema_arrow
+    return rows, digest, opened.schema_arrow
 
 
 def schema(file: BinaryIO, name: str) -> dict[str, str]:
@@ -42,7 +46,7 @@ def schema(file: BinaryIO, name: str) -> dict[str, str]:
     Raises:
         UsageError: E_PARQUET_INVALID.
     """
-    return {field.name: str(field.type) for field in _open(file, name, UsageError).schema_arrow}
+    return {field.name: str(field.type) for field in _open(file, name, UsageError)[0].schema_arrow}
 
 
 def read(
@@ -55,7 +59,7 @@ def read(
         AttribeamError: E_PARQUET_INVALID, a damaged footer or page, or fewer rows than were planned.
     """
     next_row = rows.start
-    opened = _open(file, name, AttribeamError)
+    opened, _ = _open(file, name, AttribeamError)
     wanted = checked_columns(opened.schema_arrow.names, name, columns)
     try:
         for first_row, batch in _batches(opened, wanted, rows, batch_rows):
@@ -69,16 +73,20 @@ def read(
         raise AttribeamError("E_PARQUET_INVALID", f"{found}: the file has changed; plan again in a new output path")
 
 
-def _open(file: BinaryIO, name: str, kind: type[AttribeamError]) -> pq.ParquetFile:
-    file.seek(0)
+def _open(file: BinaryIO, name: str, kind: type[AttribeamError]) -> tuple[pq.ParquetFile, str]:
+    """The file, and sha256 (hex) over its size and its footer."""
+    options = {"page_checksum_verification": True, "pre_buffer": False, "buffer_size": BUFFER_BYTES}
     try:
-        opened = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False, buffer_size=BUFFER_BYTES)
+        digest = _digest(file)
+        file.seek(0)
+        opened = pq.ParquetFile(file, metadata=_FOOTERS.get(digest), **options)
         opened.schema_arrow.names  # noqa: B018 -- damage in names shows here and nowhere earlier
+        _FOOTERS[digest] = opened.metadata
     except _DAMAGE as error:
         raise kind(
             "E_PARQUET_INVALID", f"{name} is no Parquet file, or damaged: {_reason(error)}; {_REMEDY}"
         ) from error
-    return opened
+    return opened, digest
 
 
 def _reason(error: Exception) -> str:
@@ -87,10 +95,11 @@ def _reason(error: Exception) -> str:
 
 
 def _digest(file: BinaryIO) -> str:
+    # what is shorter than it says is for pyarrow to refuse
     size = file.seek(0, os.SEEK_END)
-    file.seek(size - _TAIL_BYTES)
+    file.seek(max(0, size - _TAIL_BYTES))
     metadata_bytes = int.from_bytes(file.read(4), "little")
-    file.seek(size - _TAIL_BYTES - metadata_bytes)
+    file.seek(max(0, size - _TAIL_BYTES - metadata_bytes))
     digest = hashlib.sha256(size.to_bytes(8, "little"))
     digest.update(file.read(metadata_bytes + _TAIL_BYTES))
     return digest.hexdigest()

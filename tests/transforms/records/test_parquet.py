@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from refusals import refusal
 
 from transforms.errors import AttribeamError, UsageError
+from transforms.records import parquet
 from transforms.records.source import RowRange, Selection, Source, detect_format, index_file, read_rows, schema_of
 
 ROWS = 25
@@ -204,3 +206,27 @@ def test_a_footer_that_counts_other_rows_than_its_row_groups_is_refused(digits: 
         metadata = pq.ParquetFile(io.BytesIO(damaged)).metadata
         assert rows == sum(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
     assert any("rows by its footer, but 25 in its row groups" in message for message in said)
+
+
+def test_readers_of_a_file_share_its_footer_while_one_of_them_is_open(digits: Path) -> None:
+    selection, source = Selection(("label",), RowRange(0, ROWS), 4), Source("d.parquet", "parquet")
+    others = set(parquet._FOOTERS)
+    with contextlib.ExitStack() as still_open:
+        for _ in range(2):
+            file = still_open.enter_context(digits.open("rb"))
+            begun = still_open.enter_context(contextlib.closing(read_rows(file, source, selection)))
+            assert next(begun).table["label"].to_pylist() == [0, 1, 2, 3]
+        assert len(set(parquet._FOOTERS) - others) == 1
+    assert set(parquet._FOOTERS) == others
+
+
+def test_a_file_that_was_replaced_is_read_by_its_own_footer(tmp_path: Path) -> None:
+    path = written(tmp_path / "d.parquet", pa.table({"label": list(range(ROWS))}))
+    with path.open("rb") as old:
+        begun = read_rows(old, Source("d.parquet", "parquet"), Selection(("label",), RowRange(0, ROWS), 4))
+        next(begun)
+        path.unlink()
+        written(path, pa.table({"label": list(range(100, 100 + ROWS))}), row_group_size=3)
+        found = read(path, ("label",), (0, ROWS))
+        assert [label for batch in found for label in batch.table["label"].to_pylist()] == list(range(100, 100 + ROWS))
+        assert sum(batch.table.num_rows for batch in begun) == ROWS - 4

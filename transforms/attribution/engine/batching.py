@@ -22,7 +22,7 @@ WINDOW_S, WINDOW_CALLS, SLOW_WINDOW_S = 0.3, 3, 1.0
 GAIN = 1.03
 # Sizes tried beyond the best; then these and the best are measured so many times more, in turn, and the best figure of
 # each counts: what else a machine does makes a size slower, never faster.
-PATIENCE, ROUNDS = 2, 2
+PATIENCE, ROUNDS = 2, 3
 # Of the memory that is free, what doubling once more may take: other workers double on the same machine.
 MEMORY_SHARE = 0.25
 OUT_OF_MEMORY = (tf.errors.OpError, MemoryError)

@@ -3,7 +3,7 @@
     python -m benchmarks.memory [--out benchmarks/results/memory.json]     (from the repository's root)
 
 Every job is a process of its own, `attribeam run`, with the same batch size; its peak is what the manifest says.
-Few rows end before any buffer is full: a shard of the 32 that a run has at least holds less than a row group of its part.
+Few rows end before any buffer is full: each of a run's 32 shards, or more, has less than a row group for its part.
 """
 
 from __future__ import annotations

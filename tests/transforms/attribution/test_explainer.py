@@ -86,7 +86,7 @@ def test_a_batch_leaves_the_stream_as_soon_as_it_is_done(model_of, explainer):
     taken = []
 
     def batches():
-        for batch in split(rows(200), [1]):
+        for batch in split(rows(90), [1]):
             taken.append(batch)
             yield batch
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -20,9 +21,9 @@ MAX_POINTS = 8192
 WINDOW_S, WINDOW_CALLS, SLOW_WINDOW_S = 0.3, 3, 1.0
 # A size is better only by so much: a machine's own rate moves by more than that from one second to the next.
 GAIN = 1.03
-# Sizes tried beyond the best; then these and the best are measured so many times more, in turn, and the best figure of
-# each counts: what else a machine does makes a size slower, never faster.
-PATIENCE, ROUNDS = 2, 3
+# Sizes tried beyond the best; then these and the best are measured so many times more, in turn, and each one's median
+# counts: what else the process does in a window moves a rate by a tenth, up or down.
+PATIENCE, ROUNDS = 2, 4
 # Of the memory that is free, what doubling once more may take: other workers double on the same machine.
 MEMORY_SHARE = 0.25
 OUT_OF_MEMORY = (tf.errors.OpError, MemoryError)
@@ -50,7 +51,7 @@ class Batching:
 
     def __init__(self, points: int, tuned: bool) -> None:
         self.points, self.ended, self._out_of_memory = points, 0, 0
-        self._tuned, self._rates, self._again = tuned, dict[int, float](), list[int]()
+        self._tuned, self._rates, self._again = tuned, dict[int, list[float]](), list[int]()
         self._lock, self._active = threading.Lock(), 0
         self._since = self._idle_from = time.perf_counter()
         self._restart()
@@ -109,10 +110,12 @@ class Batching:
             self._decide(self._done / seconds)
 
     def _decide(self, rate: float) -> None:
-        new = self.points not in self._rates
-        self._rates[self.points] = max(rate, self._rates.get(self.points, 0.0))
-        as_good = max(self._rates.values()) / GAIN
-        best = min(size for size, reached in self._rates.items() if reached > as_good)
+        windows = self._rates.setdefault(self.points, [])
+        windows.append(rate)
+        new = len(windows) == 1
+        # once sizes are measured again, those that are not are out of the race
+        medians = {size: statistics.median(own) for size, own in self._rates.items() if len(own) >= len(windows)}
+        best = min(size for size, median in medians.items() if median > max(medians.values()) / GAIN)
         if new and self.points < best * 2**PATIENCE and self.points * 2 <= MAX_POINTS and self._double_fits():
             self.points *= 2
         else:
@@ -121,7 +124,7 @@ class Batching:
             self._tuned = bool(self._again)
             self.points = self._again.pop(0) if self._again else best
         if not self._tuned:
-            _LOG.info("%d points a call: %.0f gradients/s", best, self._rates[best])
+            _LOG.info("%d points a call: %.0f gradients/s", best, medians[best])
         self._restart()
 
     def _double_fits(self) -> bool:

@@ -18,9 +18,8 @@ from transforms.errors import AttribeamError
 # While one call brings its sums back, or is in an operation that cannot use every core, another one computes; and while
 # both do, whoever reads the stream decodes the next rows and writes the last.
 CALLS_IN_FLIGHT = 2
-# Calls made ready beside those: a core that is done has its next one while sums are added and rows are begun, however
-# short the calls are.
-CALLS_READY = 6
+# Calls made ready beside those: a core that is done has its next one while sums are added and rows are begun.
+CALLS_READY = 2
 _ONE_CALL = threading.Lock()
 
 

@@ -23,7 +23,7 @@ WINDOW_S, WINDOW_CALLS, SLOW_WINDOW_S = 0.3, 3, 1.0
 GAIN = 1.03
 # Sizes tried beyond the best; then these and the best are measured so many times more, in turn, and each one's median
 # counts: what else the process does in a window moves a rate by a tenth, up or down.
-PATIENCE, ROUNDS = 2, 4
+PATIENCE, ROUNDS = 3, 4
 # Of the memory that is free, what doubling once more may take: other workers double on the same machine.
 MEMORY_SHARE = 0.25
 OUT_OF_MEMORY = (tf.errors.OpError, MemoryError)

@@ -47,15 +47,15 @@ def saturating(best):
 
 def test_it_doubles_until_the_rate_stops_rising(machine):
     seen = work(machine, Batching(16, tuned=True), saturating(128))
-    # patience: two more sizes without a gain, then the best and those four times more, in turn
-    assert (PATIENCE, ROUNDS) == (2, 4)
-    assert seen == [16, 32, 64, 128, 256, 512, *[128, 256, 512] * 4, 128]
+    # patience: three more sizes without a gain, then the best and those four times more, in turn
+    assert (PATIENCE, ROUNDS) == (3, 4)
+    assert seen == [16, 32, 64, 128, 256, 512, 1024, *[128, 256, 512, 1024] * 4, 128]
 
 
 def test_a_dip_is_forgiven_when_the_next_size_is_better(machine):
-    dip = {8: 1.0, 16: 2.0, 32: 1.5, 64: 4.0, 128: 3.0, 256: 2.0}
+    dip = {8: 1.0, 16: 2.0, 32: 1.5, 64: 4.0, 128: 3.0, 256: 2.0, 512: 1.0}
     seen = work(machine, Batching(8, tuned=True), lambda points: points / dip[points] / 10)
-    assert seen == [8, 16, 32, 64, 128, 256, *[64, 128, 256] * 4, 64]
+    assert seen == [8, 16, 32, 64, 128, 256, 512, *[64, 128, 256, 512] * 4, 64]
 
 
 def test_a_size_that_something_else_slowed_gets_a_second_look(machine):
@@ -119,7 +119,7 @@ def test_the_first_call_of_a_size_is_not_measured(machine):
         warm.add(points)
         return 100.0 if slow else max(points, 64) * 1e-2
 
-    assert work(machine, sizes, seconds) == [16, 32, 64, 128, 256, *[64, 128, 256] * 4, 64]
+    assert work(machine, sizes, seconds) == [16, 32, 64, 128, 256, 512, *[64, 128, 256, 512] * 4, 64]
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5])
@@ -135,7 +135,7 @@ def test_time_between_the_calls_does_not_count(machine):
     for _ in range(100):
         machine.now += 7.0 if sizes.points > 16 else 0.0  # a slow reader
         seen += work(machine, sizes, saturating(64), calls=1)
-    assert list(dict.fromkeys(seen)) == [16, 32, 64, 128, 256] and sizes.points == 64
+    assert list(dict.fromkeys(seen)) == [16, 32, 64, 128, 256, 512] and sizes.points == 64
 
 
 @pytest.mark.parametrize("seconds", [1e-9, 1.0, 50.0])

@@ -7,7 +7,7 @@ import pathlib
 from typing import Any
 
 import datasets
-import hostile_models
+import hostile_saved_models
 import numpy as np
 import pytest
 import yaml
@@ -29,7 +29,7 @@ def canary(tmp_path: pathlib.Path) -> pathlib.Path:
 def hostile(job_of: Any, tmp_path: pathlib.Path, canary: pathlib.Path) -> pathlib.Path:
     """A job of a model that writes the canary whenever it is called."""
     config = job_of(datasets.keras_classifier).model_dump(mode="json")
-    config["model"] = {"path": hostile_models.writes(tmp_path / "evil", canary)}
+    config["model"] = {"path": hostile_saved_models.writes(tmp_path / "evil", canary)}
     config["input"]["features"] = {"x": {"column": "pixels", "shape": [2]}}
     rows = datasets.rows(5) | {"pixels": np.ones([5, 2], np.float32), "label": np.zeros(5, np.int64)}
     config["input"]["files"] = str(datasets.write_parquet(tmp_path / "in" / "rows.parquet", rows))

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import datasets
-import hostile_models
+import hostile_keras_files
+import hostile_saved_models
 import numpy as np
 import pytest
 import yaml
@@ -135,12 +136,12 @@ def test_a_run_that_was_claimed_and_never_planned_has_done_nothing(job_of: Any) 
     assert "shards 1 of at most 23 rows" in told and "done already" not in told
 
 
-@pytest.mark.parametrize("hole", [*hostile_models.LIVE, "a Lambda", "CVE-2025-9905: a Lambda in HDF5"])
+@pytest.mark.parametrize("hole", [*hostile_saved_models.LIVE, "a Lambda", "CVE-2025-9905: a Lambda in HDF5"])
 def test_a_model_that_run_refuses_is_planned_unharmed_and_refused(
     job_of: Any, tmp_path: pathlib.Path, hole: str
 ) -> None:
     canary = tmp_path / "canary"
-    path = (hostile_models.SAVED_MODELS | hostile_models.KERAS_FILES)[hole](tmp_path / "evil", canary)
+    path = (hostile_saved_models.SAVED_MODELS | hostile_keras_files.KERAS_FILES)[hole](tmp_path / "evil", canary)
     canary.unlink(missing_ok=True)  # of what runs while the model is made
     rows = datasets.rows(5) | {"pixels": np.ones([5, 2], np.float32), "label": np.zeros(5, np.int64)}
     source = str(datasets.write_parquet(tmp_path / "in.parquet", rows))
@@ -163,7 +164,7 @@ def test_a_model_that_run_refuses_is_planned_unharmed_and_refused(
 def test_a_refusal_comes_after_the_plan(job_of: Any, tmp_path: pathlib.Path, attribeam: Command) -> None:
     canary = tmp_path / "canary"
     config = job_of(datasets.keras_classifier).model_dump(mode="json")
-    config["model"] = {"path": hostile_models.writes(tmp_path / "evil", canary)}
+    config["model"] = {"path": hostile_saved_models.writes(tmp_path / "evil", canary)}
     config["input"]["features"] = {"x": {"column": "pixels", "shape": [2]}}
     rows = datasets.rows(5) | {"pixels": np.ones([5, 2], np.float32), "label": np.zeros(5, np.int64)}
     config["input"]["files"] = str(datasets.write_parquet(tmp_path / "in.parquet", rows))
@@ -202,6 +203,6 @@ def test_what_is_wrong_with_configuration_and_data_is_still_found(job_of: Any, t
 
 
 def test_a_trusted_hdf5_file_takes_a_pilot(job_of: Any, tmp_path: pathlib.Path) -> None:
-    path = hostile_models.lambda_in_hdf5(tmp_path / "model", tmp_path / "canary")
+    path = hostile_keras_files.lambda_in_hdf5(tmp_path / "model", tmp_path / "canary")
     with pytest.raises(UsageError, match=r"E_PLAN_UNKNOWN: .*--pilot 1"):
         said(job_of(datasets.keras_classifier, model={"path": path, "trust": True}))

@@ -6,11 +6,13 @@ import pathlib
 import shutil
 from typing import Any
 
-import hostile_models
+import hostile_keras_files
+import hostile_saved_models
 import keras
 import pytest
 import tensorflow as tf
-from hostile_models import KERAS_FILES, LIVE, ONES, SAVED_MODELS, exported, plain_keras, with_a_table
+from hostile_keras_files import KERAS_FILES, plain_keras
+from hostile_saved_models import LIVE, ONES, SAVED_MODELS, Make, exported, with_a_table
 from keras import layers
 
 from transforms.attribution.config import AttributionConfig, ModelConfig
@@ -32,7 +34,7 @@ def refusal(path: str, **config: Any) -> UsageError:
 
 
 @pytest.mark.parametrize(("hole", "make"), HOLES, ids=[hole for hole, _ in HOLES])
-def test_no_known_hole_is_open(hole: str, make: hostile_models.Make, tmp_path: pathlib.Path) -> None:
+def test_no_known_hole_is_open(hole: str, make: Make, tmp_path: pathlib.Path) -> None:
     canary = tmp_path / "canary"
     path = make(tmp_path / "model", canary)
     canary.unlink(missing_ok=True)
@@ -60,14 +62,14 @@ def test_the_canaries_are_alive(hole: str, tmp_path: pathlib.Path) -> None:
 
 def test_a_trusted_model_is_loaded_all_the_same(tmp_path: pathlib.Path) -> None:
     canary = tmp_path / "canary"
-    path = hostile_models.writes(tmp_path / "model", canary)
+    path = hostile_saved_models.writes(tmp_path / "model", canary)
     explainer = Explainer.load(ModelConfig(path=path, trust=True), AttributionConfig(target=0, steps=2))
     explainer.explain({"x": ONES})
     assert canary.exists()
 
 
-@pytest.mark.parametrize("make", [hostile_models.lambda_layer, hostile_models.lambda_in_hdf5])
-def test_a_trusted_lambda_runs_in_keras_files_of_both_kinds(make: hostile_models.Make, tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("make", [hostile_keras_files.lambda_layer, hostile_keras_files.lambda_in_hdf5])
+def test_a_trusted_lambda_runs_in_keras_files_of_both_kinds(make: Make, tmp_path: pathlib.Path) -> None:
     canary = tmp_path / "canary"
     path = make(tmp_path / "model", canary)
     canary.unlink(missing_ok=True)
@@ -78,7 +80,7 @@ def test_a_trusted_lambda_runs_in_keras_files_of_both_kinds(make: hostile_models
 def test_a_zip_that_is_named_like_hdf5_is_loaded_as_what_was_looked_at(tmp_path: pathlib.Path) -> None:
     """Keras goes by the name, and HDF5's readers look further down in a file than at its beginning."""
     canary = tmp_path / "canary"
-    path = hostile_models.hdf5_behind_a_zip(tmp_path / "model", canary)
+    path = hostile_keras_files.hdf5_behind_a_zip(tmp_path / "model", canary)
     canary.unlink(missing_ok=True)
     load_model(ModelConfig(path=path))
     assert not canary.exists()
@@ -108,7 +110,7 @@ def test_what_is_no_digest(written: Any) -> None:
 def test_what_is_checked_is_what_is_loaded(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replaced as soon as it was looked at: the copy that was looked at is loaded."""
     canary = tmp_path / "canary"
-    evil = hostile_models.writes_when_loaded(tmp_path / "evil", canary)
+    evil = hostile_saved_models.writes_when_loaded(tmp_path / "evil", canary)
     path = exported(tmp_path / "m", lambda x: x * 2)
     digest, check = anatomy.digest(path), admission._check_risks
     canary.unlink(missing_ok=True)
@@ -128,7 +130,7 @@ def test_nothing_is_left_of_the_copy(tmp_path: pathlib.Path, monkeypatch: pytest
     temporary.mkdir()
     monkeypatch.setattr(admission.tempfile, "tempdir", str(temporary))
     load_model(ModelConfig(path=plain_keras(tmp_path / "m.keras")))
-    refusal(hostile_models.lambda_layer(tmp_path / "evil", tmp_path / "canary"))
+    refusal(hostile_keras_files.lambda_layer(tmp_path / "evil", tmp_path / "canary"))
     assert not list(temporary.iterdir())
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton, PBegin, PCollection
@@ -19,7 +21,6 @@ from transforms.auditing.audited_parts import (
     plan_of,
     survey_parts,
 )
-from transforms.overlap import InTurn
 from transforms.runs.plan_file import pieces
 from transforms.storage.manifest import part_name
 from transforms.storage.place import open_place
@@ -54,51 +55,38 @@ class AuditAttributions(beam.PTransform):  # type: ignore[misc]
         )
         surveyed = (
             parts
-            | "SurveyParts" >> beam.ParDo(_SurveyParts(job))
+            | "SurveyParts" >> beam.ParDo(_OfParts(functools.partial(_survey, job)))
             | "MergeSurveys" >> beam.CombineGlobally(_MergeSurveys()).with_fanout(FANOUT)
         )
         plan = surveyed | "Plan" >> beam.Map(plan_of)
         found = (
             parts
-            | "AggregateParts" >> beam.ParDo(_AggregateParts(job), AsSingleton(plan))
+            | "AggregateParts" >> beam.ParDo(_OfParts(functools.partial(_aggregate, job)), AsSingleton(plan))
             | "MergeAggregates" >> beam.CombineGlobally(_MergeAggregates()).with_fanout(FANOUT)
         )
         return found | "Publish" >> beam.Map(_publish, AsSingleton(surveyed), job)
 
 
-class _SurveyParts(beam.DoFn):  # type: ignore[misc]
-    """A few surveys for all parts of a bundle."""
+class _OfParts(beam.DoFn):  # type: ignore[misc]
+    """What is found in all parts of a bundle together: they are read one after another by one thread.
 
-    def __init__(self, job: AuditJob) -> None:
-        self._job = job
+    Args:
+        look: (names of parts, the plan if there is one already) → what is found.
+    """
 
-    def start_bundle(self) -> None:
-        self._found = survey_parts(self._job, open_place(self._job.root))
-
-    def process(self, name: str) -> None:
-        self._found.add(name)
-
-    def finish_bundle(self) -> Iterator[WindowedValue]:
-        yield from map(GlobalWindows.windowed_value, self._found.finish())
-
-
-class _AggregateParts(beam.DoFn):  # type: ignore[misc]
-    """A few `Aggregates` for all parts of a bundle."""
-
-    def __init__(self, job: AuditJob) -> None:
-        self._job = job
+    def __init__(self, look: Callable[[list[str], AuditPlan | None], Any]) -> None:
+        self._look = look
 
     def start_bundle(self) -> None:
-        self._found: InTurn[Aggregates, str] | None = None
+        self._names = list[str]()
+        self._plan: AuditPlan | None = None
 
-    def process(self, name: str, plan: AuditPlan | None) -> None:
-        if plan is not None:
-            self._found = self._found or aggregate_parts(plan, open_place(self._job.root))
-            self._found.add(name)
+    def process(self, name: str, plan: AuditPlan | None = None) -> None:
+        self._names.append(name)
+        self._plan = plan
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        if self._found is not None:
-            yield from map(GlobalWindows.windowed_value, self._found.finish())
+        yield GlobalWindows.windowed_value(self._look(self._names, self._plan))
 
 
 class _MergeSurveys(beam.CombineFn):  # type: ignore[misc]
@@ -138,6 +126,14 @@ class _MergeAggregates(beam.CombineFn):  # type: ignore[misc]
 
     def extract_output(self, found: Aggregates | None) -> Aggregates | None:
         return found
+
+
+def _survey(job: AuditJob, names: list[str], _: AuditPlan | None) -> Surveyed:
+    return survey_parts(names, job, open_place(job.root))
+
+
+def _aggregate(job: AuditJob, names: list[str], plan: AuditPlan | None) -> Aggregates | None:
+    return aggregate_parts(names, plan, open_place(job.root)) if plan is not None else None
 
 
 def _names(numbers: Sequence[int], fingerprint: str) -> list[str]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -62,36 +61,6 @@ def behind(function: Callable[..., Any], depth: int) -> Iterator[Callable[..., N
                 future.result()
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-class InTurn(Generic[Found, Item]):
-    """So many of something, each fed in a thread of its own. The items go to them in turn, so that what one is fed does
-    not depend on the clock.
-
-    Args:
-        make: one of them, when it is needed first.
-        feed: an item to one of them.
-    """
-
-    def __init__(self, make: Callable[[], Found], feed: Callable[[Found, Item], None], count: int) -> None:
-        self._make, self._feed, self._count = make, feed, count
-        self._found, self._threads = list[Found](), deque[Callable[[Item], None]]()
-        self._ends = contextlib.ExitStack()
-
-    def add(self, item: Item) -> None:
-        """Feed the next one; an exception of an earlier item may come here."""
-        if len(self._found) < self._count:
-            self._found.append(self._make())
-            feed = functools.partial(self._feed, self._found[-1])
-            self._threads.append(self._ends.enter_context(behind(feed, 1)))
-        else:
-            self._threads.rotate(-1)
-        self._threads[-1](item)
-
-    def finish(self) -> list[Found]:
-        """All of them, once they have been fed all."""
-        self._ends.close()
-        return self._found
 
 
 def side_by_side(function: Callable[[Item], Found], items: Iterable[Item], threads: int) -> Iterator[Found]:

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from transforms.overlap import InTurn, ahead, behind, side_by_side
+from transforms.overlap import ahead, behind, side_by_side
 
 WAIT_S = 30  # for another thread, that comes at once unless something is broken
 
@@ -196,33 +196,3 @@ def test_an_error_comes_where_its_result_would_have_come():
     with pytest.raises(OSError, match="a bad page"):
         found.extend(side_by_side(fails, range(1000), 2))
     assert max(called) <= 4 + 2 * 2 and not named("side by side")
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_items_are_fed_in_turn(count):
-    several = InTurn(list, feed=lambda found, item: found.append(item), count=count)
-    for item in range(8):
-        several.add(item)
-    assert several.finish() == [list(range(first, 8, count)) for first in range(count)]
-
-
-def test_no_more_are_made_than_are_fed():
-    several = InTurn(list, feed=lambda found, item: found.append(item), count=4)
-    several.add("only")
-    assert several.finish() == [["only"]]
-    assert InTurn(list, feed=list.append, count=2).finish() == []
-
-
-def test_so_many_are_fed_at_once():
-    together = threading.Barrier(2, timeout=WAIT_S)
-    several = InTurn(list, feed=lambda found, item: found.append(together.wait()), count=2)
-    several.add("a")
-    several.add("b")
-    assert sorted(found for (found,) in several.finish()) == [0, 1]
-
-
-def test_an_error_of_what_is_fed_comes_at_the_end_at_the_latest():
-    several = InTurn(list, feed=lambda found, item: found.append(1 // item), count=2)
-    several.add(0)
-    with pytest.raises(ZeroDivisionError):
-        several.finish()

@@ -1,4 +1,4 @@
-"""The parts of a run, read twice, some at once: the pure twin of `AuditAttributions`."""
+"""The parts of a run, read twice: the pure twin of `AuditAttributions`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,13 @@ from transforms.auditing.part_columns import PartColumns
 from transforms.auditing.slicing import kinds_of
 from transforms.auditing.survey import Limits, Survey
 from transforms.errors import AttribeamError
-from transforms.overlap import InTurn, ahead
+from transforms.overlap import ahead
 from transforms.records.part import damaged
 from transforms.storage.manifest import quarantine_name
 from transforms.storage.place import Place
 
 # Of the first refusal that is shown of a code.
 MESSAGE_CHARACTERS = 200
-# Parts looked at at once, each with sums of its own: of more, most would wait for the interpreter.
-PARTS_AT_ONCE = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,21 +54,16 @@ class Surveyed:
         self.survey: Survey | None = None
         self.refused, self.messages = Counter[str](), dict[str, str]()
 
-    def add_part(self, name: str, job: AuditJob, place: Place) -> None:
-        """Look at a part.
+    def add(self, table: pa.Table, job: AuditJob) -> None:
+        """Look at rows of a part."""
+        if self.survey is None:
+            self.survey = Survey(PartColumns.of(table.schema), job.classes, job.limits)
+        self.survey.add(table)
 
-        Raises:
-            AttribeamError: E_PART_DAMAGED, E_PART_MISSING.
-        """
-        for table in read_part(place, name):
-            if self.survey is None:
-                self.survey = Survey(PartColumns.of(table.schema), job.classes, job.limits)
-            self.survey.add(table)
-        beside = quarantine_name(name)
-        if job.refused and place.exists(beside):
-            for table in read_part(place, beside):
-                for code, message in zip(table["code"].to_pylist(), table["message"].to_pylist(), strict=True):
-                    self._refuse(code, 1, message)
+    def add_refused(self, table: pa.Table) -> None:
+        """Look at rows of a quarantine file."""
+        for code, message in zip(table["code"].to_pylist(), table["message"].to_pylist(), strict=True):
+            self._refuse(code, 1, message)
 
     def merge(self, other: Surveyed) -> None:
         """Look at what another one looked at."""
@@ -102,19 +95,32 @@ def plan_of(surveyed: Surveyed) -> AuditPlan | None:
     return plan_audit(surveyed.survey) if surveyed.survey is not None else None
 
 
-def survey_parts(job: AuditJob, place: Place) -> InTurn[Surveyed, str]:
-    """The first look at parts, to which their names are added."""
-    return InTurn(Surveyed, lambda found, name: found.add_part(name, job, place), PARTS_AT_ONCE)
+def survey_parts(names: Iterable[str], job: AuditJob, place: Place) -> Surveyed:
+    """The first look at parts.
+
+    Raises:
+        AttribeamError: E_PART_DAMAGED, E_PART_MISSING.
+    """
+    names, found = list(names), Surveyed()
+    for table in _row_groups_of(names, place):
+        found.add(table, job)
+    if job.refused:
+        beside = [other for other in map(quarantine_name, names) if place.exists(other)]
+        for table in _row_groups_of(beside, place):
+            found.add_refused(table)
+    return found
 
 
-def aggregate_parts(plan: AuditPlan, place: Place) -> InTurn[Aggregates, str]:
-    """The second look at parts, to which their names are added."""
+def aggregate_parts(names: Iterable[str], plan: AuditPlan, place: Place) -> Aggregates:
+    """The second look at parts.
 
-    def add(found: Aggregates, name: str) -> None:
-        for table in read_part(place, name):
-            found.add(table)
-
-    return InTurn(lambda: Aggregates(plan), add, PARTS_AT_ONCE)
+    Raises:
+        AttribeamError: E_PART_DAMAGED, E_PART_MISSING.
+    """
+    found = Aggregates(plan)
+    for table in _row_groups_of(names, place):
+        found.add(table)
+    return found
 
 
 def audit_tables(found: Aggregates | None, surveyed: Surveyed) -> AuditTables:
@@ -131,31 +137,18 @@ def audit_parts(names: Iterable[str], job: AuditJob, place: Place) -> AuditTable
     Raises:
         AttribeamError: E_PART_DAMAGED, E_PART_MISSING.
     """
-    names, looked = list(names), survey_parts(job, place)
-    for name in names:
-        looked.add(name)
-    surveyed = Surveyed()
-    for one in looked.finish():
-        surveyed.merge(one)
+    names = list(names)
+    surveyed = survey_parts(names, job, place)
     plan = plan_of(surveyed)
-    if plan is None:
-        return audit_tables(None, surveyed)
-    added = aggregate_parts(plan, place)
-    for name in names:
-        added.add(name)
-    found, *others = added.finish()
-    for other in others:
-        found.merge(other)
-    return audit_tables(found, surveyed)
+    return audit_tables(aggregate_parts(names, plan, place) if plan is not None else None, surveyed)
 
 
-def read_part(place: Place, name: str) -> Iterator[pa.Table]:
-    """The rows of a part, row group by row group, the next one read while this one is looked at.
+def _row_groups_of(names: Iterable[str], place: Place) -> Iterator[pa.Table]:
+    """The rows of parts, row group by row group, the next one read while this one is looked at.
 
-    Raises:
-        AttribeamError: E_PART_DAMAGED, E_PART_MISSING.
+    One thread reads all parts: what a thread of each had freed would stay Arrow's for a while after its end.
     """
-    yield from ahead(_row_groups(place, name), 1)
+    return ahead((table for name in names for table in _row_groups(place, name)), 1)
 
 
 def _row_groups(place: Place, name: str) -> Iterator[pa.Table]:

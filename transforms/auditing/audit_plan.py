@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -85,12 +86,12 @@ class AuditPlan:
     limits: tuple[str, ...]
     duplicates: dict[str, Any]
 
-    @property
+    @functools.cached_property
     def index(self) -> dict[Slice, int]:
         """Which each slice is."""
         return {one: number for number, one in enumerate(self.slices)}
 
-    @property
+    @functools.cached_property
     def other(self) -> dict[str, int]:
         """By kind, the slice of the values that have none of their own."""
         return {kind: number for number, (kind, value) in enumerate(self.slices) if value == OTHER}

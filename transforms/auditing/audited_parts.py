@@ -14,6 +14,7 @@ from transforms.auditing.aggregates import Aggregates
 from transforms.auditing.audit_outputs import tables_of
 from transforms.auditing.audit_plan import AuditPlan, plan_audit
 from transforms.auditing.audit_tables import AuditTables
+from transforms.auditing.laid_out import laid_out
 from transforms.auditing.part_columns import PartColumns
 from transforms.auditing.slicing import kinds_of
 from transforms.auditing.survey import Limits, Survey
@@ -118,8 +119,9 @@ def aggregate_parts(names: Iterable[str], plan: AuditPlan, place: Place) -> Aggr
         AttribeamError: E_PART_DAMAGED, E_PART_MISSING.
     """
     found = Aggregates(plan)
-    for table in _row_groups_of(names, place):
-        found.add(table)
+    tables = (table for name in names for table in _row_groups(place, name))
+    for rows in ahead((rows for table in tables for rows in laid_out(table, plan)), 1):
+        found.add(rows)
     return found
 
 

@@ -7,17 +7,16 @@ import pyarrow as pa
 
 from transforms.auditing.audit_plan import MapPlan
 from transforms.auditing.audit_tables import QUANTILES
-from transforms.auditing.grouping import BLOCK_VALUES, Array, Grouping, blocks, pieces
+from transforms.auditing.grouping import Array, Grouping, blocks
+from transforms.auditing.laid_out import RowMaps, SlicedRows, least_strong
 from transforms.auditing.moments import Doubles, Moments, Values, ratio, sample_variance
-from transforms.auditing.part_columns import Floats, Mask
+from transforms.auditing.part_columns import Mask
 from transforms.auditing.pooling import compared
 from transforms.auditing.regions import RegionShares
 from transforms.auditing.sketch import Sketch
-from transforms.auditing.slicing import OTHER, Coded
+from transforms.auditing.slicing import OTHER
+from transforms.auditing.survey import class_of_rows
 from transforms.auditing.tokens import TokenSums
-
-# Maps of rows [rows, positions], and which of their values are their own.
-Dense = tuple[Floats, Mask | None]
 
 
 class PositionSums:
@@ -79,28 +78,25 @@ class MapSums:
         self.tokens = TokenSums(plan.column, *plan.words, slices) if plan.words else None
         self._slices = slices
 
-    def add(self, table: pa.Table, dense: Dense, ordered: Floats, scale: Doubles, grouping: Grouping) -> None:
-        """Add a table's rows with their maps; the grouping is theirs.
+    def add(self, rows: SlicedRows, maps: RowMaps, scale: Doubles) -> None:
+        """Add rows with their maps.
 
         Args:
-            ordered: the maps by column, in the order of the grouping's cells, [positions, rows].
-            scale: 1 / Σ|A| of each row, over all inputs, [rows].
+            scale: 1 / Σ|A| of each row, over all inputs, in the order of the grouping's cells, [rows].
         """
-        values, valid = dense
-        everything = Grouping.everything(len(values))
-        scaled, strong = grouping.sorted(scale), grouping.sorted(_strong(values, self.whole.strongest))
-        own = None if valid is None else grouping.columns(valid)
-        self.whole.add(ordered, own, scaled, strong, everything if self.coarse else grouping)
+        grouping, everything = rows.grouping, Grouping.everything(len(rows.table))
+        own = everything if self.coarse else grouping
+        self.whole.add(maps.columns, maps.valid, scale, maps.strong, own)
         if self.coarse and self.plan.pool:
-            sums = self.plan.pool.sums(values)
-            strong = grouping.sorted(_strong(sums, self.coarse.strongest))
-            self.coarse.add(grouping.columns(sums), None, scaled, strong, grouping)
+            sums = self.plan.pool.sums(maps.values)
+            strong = grouping.sorted(least_strong(sums, self.coarse.strongest))
+            self.coarse.add(grouping.columns(sums), None, scale, strong, grouping)
         if self.sketch:
-            self.sketch.add(ordered, own, everything if self.plan.sketched == 1 else grouping)
+            self.sketch.add(maps.columns, maps.valid, everything if self.plan.sketched == 1 else grouping)
         if self.regions:
-            self.regions.add(ordered, grouping)
+            self.regions.add(maps.columns, grouping)
         if self.tokens:
-            self.tokens.add(table, scale, grouping)
+            self.tokens.add(rows.table, grouping.restored(scale), grouping)
 
     def merge(self, other: MapSums) -> None:
         """Add what another one added."""
@@ -157,21 +153,15 @@ class MapSums:
         return {name: _numbers(values) for name, values in lines.items()}
 
 
-def distances(
-    plans: tuple[MapPlan, ...], maps: list[Floats], ordered: list[Floats], classes: Coded, grouping: Grouping
-) -> Doubles:
+def distances(plans: tuple[MapPlan, ...], rows: SlicedRows, maps: tuple[RowMaps, ...]) -> Doubles:
     """1 − the cosine between a row's maps, one after another, and the mean maps of its class, [rows]; NaN where one of
-    them is zero.
-
-    Args:
-        maps: [rows, positions] each.
-        ordered: the same by column, in the order of the grouping's cells.
-    """
+    them is zero."""
+    classes, grouping = class_of_rows(rows.columns), rows.grouping
     codes = grouping.sorted(classes.codes)
     product, own, mean_size = np.zeros((3, len(codes)))
-    for plan, values, columns in zip(plans, maps, ordered, strict=True):
-        found = compared(plan.column, values, None if plan.column.open else plan.comparing)
-        columns = columns if found is values else grouping.columns(found)
+    for plan, one in zip(plans, maps, strict=True):
+        found = compared(plan.column, one.values, None if plan.column.open else plan.comparing)
+        columns = one.columns if found is one.values else grouping.columns(found)
         means = np.zeros((max(len(columns), plan.means.shape[1]), len(classes.values)))
         for code, name in enumerate(classes.values):
             place = plan.classes.get(name, plan.classes.get(OTHER))
@@ -185,16 +175,6 @@ def distances(
     size = np.sqrt(own * mean_size)
     cosine = np.divide(product, size, out=np.full(len(size), np.nan), where=size > 0)
     return grouping.restored(1 - np.clip(cosine, -1, 1))
-
-
-def _strong(values: Values, strongest: int) -> Array:
-    """The magnitude of the last of the so many strongest of each row [rows, positions], above 0, [rows]."""
-    found = np.full(len(values), np.inf, values.dtype)
-    for some in pieces(len(values), max(1, BLOCK_VALUES // max(1, values.shape[1]))) if strongest else ():
-        sizes = np.abs(values[some])
-        sizes.partition(values.shape[1] - strongest, axis=1)
-        found[some] = sizes[:, -strongest]
-    return np.asarray(np.maximum(found, np.finfo(values.dtype).smallest_subnormal, out=found))
 
 
 def _numbers(values: Doubles) -> pa.Array:

@@ -9,6 +9,7 @@ from transforms.auditing.aggregates import Aggregates
 from transforms.auditing.audit_outputs import tables_of
 from transforms.auditing.audit_plan import AuditPlan, plan_audit
 from transforms.auditing.audit_tables import AuditTables
+from transforms.auditing.laid_out import laid_out
 from transforms.auditing.part_columns import PartColumns
 from transforms.auditing.survey import Limits, Survey
 
@@ -36,7 +37,8 @@ def aggregated(tables: Sequence[pa.Table], plan: AuditPlan, order: Sequence[int]
     found = []
     for table in tables:
         found.append(Aggregates(plan))
-        found[-1].add(table)
+        for rows in laid_out(table, plan):
+            found[-1].add(rows)
     for place in order:
         if len(found) > 1:
             other = found.pop(place % len(found))

@@ -1,12 +1,17 @@
 """`model_of`: a function as a loaded `Model`; `explainer`: an `Explainer` of it. Both are made once for all tests.
 
-`fresh`: an `Explainer` that no test used before; `computed`: what its kernel is asked for.
+`fresh`: an `Explainer` that no test used before; `computed`: what its kernel is asked for. `net`: one of the nets of
+`precision_nets`; `text`: a model with an embedding.
 
 Sharing saves the tracing: a program of TensorFlow costs more than all the numbers that a test puts through it.
 """
 
+import keras
+import numpy as np
 import pytest
-from models import save_function
+from layer_models import kept, text_model
+from models import save_function, saved_keras
+from precision_nets import NETS, ROWS
 
 from transforms.attribution.config import AttributionConfig, ModelConfig
 from transforms.attribution.engine.kernel import Kernel
@@ -75,3 +80,28 @@ def computed(monkeypatch):
 
     monkeypatch.setattr(Kernel, "gradients", noted)
     return calls
+
+
+@pytest.fixture(scope="session")
+def net(tmp_path_factory):
+    """net(name, kind="keras", hoist=True) → Model, and some rows for it; the same arguments give the same."""
+    known = {}
+
+    def load_once(name, kind="keras", hoist=True):
+        if (name, kind, hoist) not in known:
+            keras.utils.set_random_seed(3)
+            path = saved_keras(tmp_path_factory.mktemp("net"), NETS[name](), kind)
+            known[name, kind, hoist] = load_model(ModelConfig(path=path), hoist=hoist)
+        model = known[name, kind, hoist]
+        x = np.random.default_rng(1).normal(size=(ROWS, *model.inputs[0].shape)).astype("float32")
+        return model, x
+
+    return load_once
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory):
+    """The path of the text model without a mask, that of what comes after its embedding, and the table."""
+    folder, (model, rest) = tmp_path_factory.mktemp("text"), text_model(mask=False)
+    table = model.get_layer("embedding").get_weights()[0]
+    return kept(folder / "whole", model), kept(folder / "rest", rest), table

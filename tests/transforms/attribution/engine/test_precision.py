@@ -1,80 +1,15 @@
 """`precision`: what a lower one gives is within the tolerance, or the row is explained again in float32."""
 
-import contextlib
-import dataclasses
-
-import keras
-import models
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
+from precision_nets import BATCH, NETS, PROBE, ROWS, errors, explained, flat
 
 from transforms.attribution.batch import Batch
-from transforms.attribution.config import AttributionConfig, ModelConfig
+from transforms.attribution.config import AttributionConfig
 from transforms.attribution.engine.compute import Compute
-from transforms.attribution.engine.device import Turn
 from transforms.attribution.engine.kernel import Kernel
 from transforms.attribution.explainer import Explainer
-from transforms.attribution.model.bfloat16 import rounded
-from transforms.attribution.model.model import load_model
-from transforms.errors import UsageError
-
-ROWS, BATCH = 40, 128
-# the 4 nodes of the probe, in each precision
-PROBE = 4
-
-
-def sequential(shape, *stack):
-    return keras.Sequential([keras.Input(shape, name="x"), *stack])
-
-
-def attention():
-    x = keras.Input((5, 4), name="x")
-    h = layers.Dense(6)(x)
-    h = layers.LayerNormalization()(h + layers.MultiHeadAttention(2, 3)(h, h))
-    h = layers.Dense(6, "gelu")(h)
-    return keras.Model(x, layers.Dense(3, "softmax")(layers.GlobalAveragePooling1D()(h)))
-
-
-def convolutions():
-    return sequential(
-        (8, 8, 1),
-        layers.Conv2D(3, 3, activation="relu", padding="same"),
-        layers.MaxPooling2D(2),
-        layers.BatchNormalization(moving_mean_initializer="ones"),
-        layers.SeparableConv2D(4, 2, activation="tanh"),
-        layers.Conv2DTranspose(3, 2, 2, activation="gelu"),
-        layers.AveragePooling2D(2),
-        layers.Flatten(),
-        layers.Dense(3, "softmax"),
-    )
-
-
-NETS = {
-    "dense": lambda: sequential((5,), layers.Dense(8, "tanh"), layers.Dense(6, "relu"), layers.Dense(3)),
-    "hoisted": lambda: sequential((8,), layers.Dense(5), layers.Activation("tanh"), layers.Dense(3)),
-    "convolutions": convolutions,
-    "attention": attention,
-    "before a loop": lambda: sequential((4, 3), layers.Dense(4, "tanh"), layers.Dense(3), layers.LSTM(3)),
-}
-
-
-@pytest.fixture(scope="module")
-def net(tmp_path_factory):
-    """net(name, kind="keras", hoist=True) → Model, and some rows for it; the same arguments give the same."""
-    known = {}
-
-    def load_once(name, kind="keras", hoist=True):
-        if (name, kind, hoist) not in known:
-            keras.utils.set_random_seed(3)
-            path = models.saved_keras(tmp_path_factory.mktemp("net"), NETS[name](), kind)
-            known[name, kind, hoist] = load_model(ModelConfig(path=path), hoist=hoist)
-        model = known[name, kind, hoist]
-        x = np.random.default_rng(1).normal(size=(ROWS, *model.inputs[0].shape)).astype("float32")
-        return model, x
-
-    return load_once
 
 
 @pytest.fixture
@@ -83,32 +18,13 @@ def spent(monkeypatch, fresh):
     found, gradients = {True: 0, False: 0}, Compute.gradients
 
     def noted(compute, paths):
-        casts = (op for op in operations(compute.kernel.model.head) if op.type == "Cast")
+        casts = (op for op in compute.kernel.model.head.function.graph.get_operations() if op.type == "Cast")
         low = any(op.outputs[0].dtype == tf.bfloat16 for op in casts)
         found[low] += int((paths.weights != 0).sum())
         return gradients(compute, paths)
 
     monkeypatch.setattr(Compute, "gradients", noted)
     return found
-
-
-def operations(head):
-    return head.function.graph.get_operations()
-
-
-def explained(explainer, model, x, **settings):
-    settings = {"target": "predicted", "batch_size": BATCH, **settings}
-    return explainer(model, **settings).explain(x)
-
-
-def flat(explanation):
-    (values,) = explanation.attributions.values()
-    return values.reshape(len(values), -1).astype(np.float64)
-
-
-def errors(found, truth):
-    """Relative L1 distance of each row."""
-    return np.abs(flat(found) - flat(truth)).sum(axis=1) / np.abs(flat(truth)).sum(axis=1)
 
 
 SAVED = [(name, "keras") for name in NETS] + [("convolutions", "exported")]
@@ -266,102 +182,3 @@ def test_a_row_that_does_not_fit_is_a_fault(net, fresh, monkeypatch):
     assert list(found.faults) == [4] and found.faults[4].code == "E_OUT_OF_MEMORY"
     np.testing.assert_array_equal(found.rows, np.delete(np.arange(ROWS), 4))
     assert engine.take_out_of_memory() > 0
-
-
-@pytest.mark.parametrize("steps", ["auto", 24])
-def test_tf32_on_a_cpu_is_float32_bit_for_bit(net, fresh, steps):
-    model, x = net("attention")
-    found, full = (explained(fresh, model, x, steps=steps, precision=name) for name in ("tf32", "float32"))
-    for name in ("output", "baseline_output", "delta", "relative_delta", "error_estimate", "steps", "status"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(full, name))
-    np.testing.assert_array_equal(flat(found), flat(full))
-
-
-def noted(name, original, switch, calls):
-    def method(kernel, *args):
-        calls.append((name, id(kernel), switch[0]))
-        found = original(kernel, *args)
-        return [value * 1.001 for value in found] if name == "gradients" and switch[0] else found
-
-    return method
-
-
-def test_tf32_is_switched_on_for_its_own_calls_only(net, monkeypatch):
-    """A CPU that claims to be a GPU, and whose TF32 makes every gradient larger by 0.1 %."""
-    switch, calls = [False], []
-    monkeypatch.setattr("transforms.attribution.explainer.claim_device", lambda: "GPU:pretended")
-    monkeypatch.setattr(
-        "transforms.attribution.engine.device.allow_tensor_float_32", lambda on: switch.__setitem__(0, on)
-    )
-    for name in ("forward", "gradients"):
-        monkeypatch.setattr(Kernel, name, noted(name, getattr(Kernel, name), switch, calls))
-    model, x = net("dense")
-    engine = Explainer(model, AttributionConfig(target="predicted", steps=8, precision="tf32", batch_size=BATCH))
-    found = engine.explain(x)
-    assert {on for name, _, on in calls if name == "gradients"} == {True, False}
-    assert {on for name, _, on in calls if name == "forward"} == {False}
-    # XLA compiles the switch into the program
-    for kernel in {kernel for _, kernel, _ in calls}:
-        assert len({on for name, other, on in calls if (name, other) == ("gradients", kernel)}) <= 1
-    assert not switch[0]
-    np.testing.assert_allclose(found.error_estimate, 0.001, rtol=1e-3)
-    assert (found.steps == 8 + 2 * PROBE).all()
-
-
-def test_a_turn_ends_with_tf32_off_whatever_happens(monkeypatch):
-    states = []
-    monkeypatch.setattr("transforms.attribution.engine.device.allow_tensor_float_32", states.append)
-    with contextlib.suppress(ZeroDivisionError), Turn(tensor_float_32=True):
-        1 / 0  # noqa: B018
-    with Turn(tensor_float_32=False):
-        pass
-    assert states == [True, False, False, False]
-
-
-def refusal(model):
-    with pytest.raises(UsageError) as caught:
-        Explainer(model, AttributionConfig(target=0, precision="bfloat16"))
-    assert caught.value.code == "E_PRECISION"
-    assert "precision: float32" in caught.value.message
-    return caught.value.message
-
-
-def only_curved(x):
-    return tf.sin(x)
-
-
-def one_product(x):
-    return tf.nn.softmax(x @ tf.ones([4, 5], x.dtype))
-
-
-@pytest.mark.parametrize("dtype", ["float64", "float16"])
-def test_a_model_of_another_type_is_refused(model_of, dtype):
-    message = refusal(model_of(models.mlp, x=([None, 6], dtype)))
-    assert "(MatMul)" in message and dtype in message
-
-
-@pytest.mark.parametrize(("function", "op"), [(only_curved, "(Sin"), (one_product, "(Softmax")])
-def test_a_model_without_a_second_product_is_refused(model_of, function, op):
-    assert "no product behind the first" in refusal(model_of(function, x=([None, 4], "float32")))
-
-
-def test_a_model_that_is_all_loop_is_refused(model_of):
-    message = refusal(model_of(models.looped, x=([None, 3], "float32")))
-    assert "While" in message
-
-
-def test_a_model_that_is_not_frozen_is_refused(model_of):
-    model = model_of(models.mlp, x=([None, 6], "float32"))
-    assert "no constants of one graph" in refusal(dataclasses.replace(model, frozen=False))
-
-
-def test_what_is_rounded_and_what_is_not(net):
-    model, _ = net("convolutions", hoist=False)
-    kinds = {}
-    for op in rounded(model.head.function).graph.get_operations():
-        if op.outputs and op.outputs[0].dtype in (tf.float32, tf.bfloat16):
-            kinds.setdefault(op.type, []).append(op.outputs[0].dtype)
-    assert set(kinds["Softmax"]) == {tf.float32} and set(kinds["MatMul"]) == {tf.bfloat16}
-    # the first convolution takes the points
-    assert kinds["Conv2D"].count(tf.float32) == 1 and kinds["Conv2D"].count(tf.bfloat16) >= 1
-    assert set(kinds["Tanh"]) == {tf.float32}
